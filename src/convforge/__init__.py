@@ -1,0 +1,8 @@
+"""Convolutional networks from a lecture, as Keras layers and as a reproducible pipeline.
+
+The library half (`convforge.layers`, `convforge.optimizers`, `convforge.augment`,
+`convforge.models`, `convforge.geometry`) needs Keras and NumPy only. The pipeline half
+(`convforge.data`, `convforge.stages`, …) turns configs and images into tracked runs.
+"""
+
+__version__ = "0.1.0"
