@@ -1,0 +1,125 @@
+"""From `conf/` and overrides to one resolved config, with errors that a user can act on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra_plugins.convforge_config  # noqa: F401  registers the resolver that validates
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from convforge.errors import InputError
+from convforge.settings import Settings, nearest
+
+CONFIG_NAME = "config"
+
+
+def project_root(start: Path | None = None) -> Path:
+    """The folder that holds `conf/config.yaml`: `start` (default: here) or a folder above it.
+
+    Raises:
+        InputError: there is none.
+    """
+    start = (start or Path.cwd()).resolve()
+    source_tree = Path(__file__).resolve().parents[2]
+    for folder in (start, *start.parents, source_tree):
+        if (folder / "conf" / f"{CONFIG_NAME}.yaml").is_file():
+            return folder
+    raise InputError(
+        f"no conf/{CONFIG_NAME}.yaml in {start} or above it: go to the project's folder"
+    )
+
+
+def compose_config(root: Path, overrides: Sequence[str] = ()) -> DictConfig:
+    """The config of `root`'s `conf/` with `overrides`, resolved and validated.
+
+    Raises:
+        InputError: an unknown group, option or key, a wrong value; with the nearest valid name.
+    """
+    try:
+        config = _compose(root, overrides)
+        OmegaConf.resolve(config)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error, root, overrides) from error
+    return config
+
+
+def settings_of(config: DictConfig) -> Settings:
+    """The typed form of a composed config."""
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    return Settings.parse({str(key): value for key, value in container.items()})
+
+
+def read_params(path: Path) -> Settings:
+    """The settings in a `params.yaml` that the compose stage or DVC wrote.
+
+    Raises:
+        InputError: no such file, or a wrong key or value in it.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: `convforge compose` writes it from conf/")
+    return settings_of(OmegaConf.create(path.read_text(encoding="utf-8")))
+
+
+def sweep_jobs(overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of each job of a multirun: the product of all comma-separated choices."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    return [list(job) for batch in batches for job in batch]
+
+
+def explain(error: Exception, root: Path, overrides: Sequence[str]) -> InputError:
+    """`error` of Hydra's or OmegaConf's as one that names the key and the nearest valid one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, InputError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return InputError(
+            f"{group}={option}: there is no such config{nearest(option, list(error.options or []))}"
+        )
+    key = _refused_key(error)
+    if key is not None:
+        valid = _keys_beside(key, root, [item for item in overrides if not _names(item, key)])
+        return InputError(f"{key} is not a key{nearest(key.rpartition('.')[2], valid)}")
+    return InputError(" ".join(str(error).split()))
+
+
+def _compose(root: Path, overrides: Iterable[str]) -> DictConfig:
+    with initialize_config_dir(str(root / "conf"), version_base="1.3"):
+        return compose(CONFIG_NAME, overrides=list(overrides))
+
+
+def _refused_key(error: Exception) -> str | None:
+    if not isinstance(error, ConfigCompositionException):
+        return None
+    match = re.match(r"Could not (?:override|delete|append)[^']*'([^'=]+)'", str(error))
+    return match[1] if match else None
+
+
+def _names(override: str, key: str) -> bool:
+    return override.lstrip("+~").split("=")[0].split("@")[0] == key
+
+
+def _keys_beside(key: str, root: Path, overrides: Iterable[str]) -> list[str]:
+    try:
+        node: Any = _compose(root, overrides)
+    except (HydraException, OmegaConfBaseException):
+        node = _compose(root, ())
+    for step in key.split(".")[:-1]:
+        if not isinstance(node, DictConfig) or step not in node:
+            break
+        node = node[step]
+    groups = [folder.name for folder in (root / "conf").iterdir() if folder.is_dir()]
+    keys = [str(name) for name in node] if isinstance(node, DictConfig) else []
+    return keys if "." in key else sorted({*keys, *groups})

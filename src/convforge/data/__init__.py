@@ -1,0 +1,1 @@
+"""From image files to batches: sources → decode → split → shards + manifest → stream."""

@@ -1,0 +1,181 @@
+"""From a source of image files to a prepared data set: shards, statistics, manifest.
+
+The source is read once. Decoded pixels go to a scratch file in the source's order; the splits
+follow from the hashes of all files, and each shard then picks its rows from the scratch file, so
+memory stays flat whatever the number of images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convforge.data.decode import BadImage, decode
+from convforge.data.manifest import BadItem, Manifest, Split
+from convforge.data.shards import PixelMoments, write_shards
+from convforge.data.sources import Source, is_litter, open_source
+from convforge.data.split import SPLITS, Item, assign, place
+from convforge.errors import InputError
+from convforge.progress import Progress
+from convforge.settings import DataSettings
+
+# Three independent numbers of 64 bits: the order, and one for each split that is taken.
+_HASH_BYTES = 24
+
+
+@dataclass
+class _Decoded:
+    """What one pass over the source gave; item `i` is row `i` of the scratch file."""
+
+    items: list[Item] = field(default_factory=list)
+    shape: tuple[int, ...] = ()
+    bad: list[BadItem] = field(default_factory=list)
+    litter: int = 0
+
+
+def prepare(settings: DataSettings, source_path: Path, out: Path, progress: Progress) -> Manifest:
+    """Prepare the images at `source_path` into the folder `out`, which appears when complete.
+
+    Args:
+        settings: the config's `data` group.
+        source_path: the folder or archive.
+        out: the folder to make; an existing one is replaced.
+        progress: told of every file.
+
+    Returns:
+        The manifest, as written to `out`.
+
+    Raises:
+        InputError: no images, one class only, more bad files than `max_bad_share`, or any with
+            `on_bad: error`.
+    """
+    source = open_source(source_path)
+    with _complete_or_absent(out) as folder:
+        scratch = folder / "pixels"
+        decoded = _decode_all(settings, source, scratch, progress)
+        _refuse_unusable(settings, source_path, decoded)
+        pixels = np.memmap(scratch, np.uint8, "r", shape=(len(decoded.items), *decoded.shape))
+        manifest = _write(settings, source_path, decoded, pixels, folder)
+        scratch.unlink()
+        manifest.write(folder)
+    return manifest
+
+
+def _decode_all(
+    settings: DataSettings, source: Source, scratch: Path, progress: Progress
+) -> _Decoded:
+    decoded = _Decoded()
+    with scratch.open("wb") as file, progress.task("preprocess", unit="images") as task:
+        for name, content in source.files():
+            if is_litter(name):
+                decoded.litter += 1
+                continue
+            try:
+                item = _item(name, content)
+                image = decode(content, channels=settings.channels, size=settings.size)
+                if decoded.shape and image.shape != decoded.shape:
+                    raise BadImage(
+                        f"{image.shape[0]}×{image.shape[1]} pixels, not {decoded.shape[0]}×"
+                        f"{decoded.shape[1]} as the first; data.size resizes all"
+                    )
+            except BadImage as error:
+                decoded.bad.append(BadItem(name=name, reason=str(error)))
+                progress.warn(f"left out {name}: {error}")
+            else:
+                decoded.shape = image.shape
+                decoded.items.append(item)
+                file.write(image.tobytes())
+            task.advance()
+    return decoded
+
+
+def _item(name: str, content: bytes) -> Item:
+    split, label = place(name)
+    if label is None:
+        raise BadImage("in no class folder")
+    digest = hashlib.blake2b(content, digest_size=_HASH_BYTES).digest()
+    return Item(name, label, split, digest)
+
+
+def _refuse_unusable(settings: DataSettings, source: Path, decoded: _Decoded) -> None:
+    examples = "; ".join(f"{item.name}: {item.reason}" for item in decoded.bad[:3])
+    if not decoded.items:
+        found = f": {examples}" if examples else " at all"
+        raise InputError(f"data.path={source} holds no usable images{found}")
+    if decoded.bad and settings.on_bad == "error":
+        raise InputError(f"{len(decoded.bad)} bad files and data.on_bad=error: {examples}")
+    share = len(decoded.bad) / (len(decoded.bad) + len(decoded.items))
+    if share > settings.max_bad_share:
+        raise InputError(
+            f"{share:.1%} of the files are bad, more than data.max_bad_share="
+            f"{settings.max_bad_share}: {examples}"
+        )
+    labels = {item.label for item in decoded.items}
+    if len(labels) == 1:
+        raise InputError(f"data.path={source} holds one class only: {labels.pop()!r}")
+
+
+def _write(
+    settings: DataSettings,
+    source: Path,
+    decoded: _Decoded,
+    pixels: NDArray[np.uint8],
+    folder: Path,
+) -> Manifest:
+    splits = assign(decoded.items, validation=settings.split.validation, test=settings.split.test)
+    classes = sorted({item.label for item in decoded.items})
+    rows = {item.name: row for row, item in enumerate(decoded.items)}
+    moments = PixelMoments(settings.channels)
+    digest = hashlib.sha256(repr((classes, decoded.shape)).encode())
+    written = {}
+    for split in SPLITS:
+        order = [rows[item.name] for item in splits[split]]
+        labels = [classes.index(item.label) for item in splits[split]]
+        for item, row in zip(splits[split], order, strict=True):
+            digest.update(item.content_hash + f"{split} {item.label}".encode())
+            if split == "train":
+                moments.add(pixels[row])
+        written[split] = Split(
+            examples=len(order),
+            class_counts=np.bincount(labels, minlength=len(classes)).tolist() if labels else [],
+            shards=write_shards(
+                folder, split, pixels, order, labels, shard_examples=settings.shard_examples
+            ),
+        )
+    return Manifest(
+        name=settings.name,
+        digest=digest.hexdigest(),
+        config=settings.model_dump(),
+        source=source.name,
+        classes=classes,
+        image_shape=list(decoded.shape),
+        splits=written,
+        statistics=moments.statistics(),
+        bad_items=decoded.bad,
+        litter=decoded.litter,
+    )
+
+
+@contextmanager
+def _complete_or_absent(out: Path) -> Iterator[Path]:
+    """A scratch folder that takes the place of `out` when the block ends without an error."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        yield work
+        umask = os.umask(0)
+        os.umask(umask)
+        work.chmod(0o777 & ~umask)
+        shutil.rmtree(out, ignore_errors=True)
+        work.replace(out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

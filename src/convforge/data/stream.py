@@ -1,0 +1,180 @@
+"""From shards to batches, as a pure function of (seed, epoch, example index).
+
+Nothing here keeps state: the order of an epoch follows from (seed, epoch), the augmentation of an
+example from (seed, epoch, index). So a run that starts at any epoch sees what an uninterrupted one
+would have seen, whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from convforge import augment
+from convforge.augment.settings import Augmentation
+from convforge.data import tensorflow_ops
+from convforge.data.manifest import Manifest
+
+#: images `(batch, height, width, channels)` float32 in 0..255 and labels `(batch,)` int64.
+Batches = Any
+
+# Records read ahead of the one being used; each holds a few megabytes.
+_READ_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Reads one prepared data set.
+
+    Args:
+        folder: what `convforge preprocess` made.
+        manifest: of that folder.
+        batch_size: examples in a batch; the last of an epoch may be smaller.
+        threads: for parsing and augmentation, or None for tf.data to choose.
+    """
+
+    folder: Path
+    manifest: Manifest
+    batch_size: int
+    threads: int | None = None
+
+    def training(
+        self,
+        *,
+        seed: int,
+        epochs: range,
+        augmentation: Augmentation,
+        shuffle_bytes: int,
+        limit_examples: int | None = None,
+        limit_steps: int | None = None,
+    ) -> Batches:
+        """The shuffled, augmented batches of all `epochs`, one after the other.
+
+        The shards of an epoch come in an order drawn from (seed, epoch); the examples of a block
+        of `shuffle_bytes` are shuffled among one another. A training split that fits into one
+        block is shuffled perfectly.
+        """
+        block = max(self.batch_size, shuffle_bytes // self._image_bytes)
+        augmented = self._augmenter(augmentation, seed)
+
+        def epoch_batches(epoch: Any) -> Batches:
+            order = _shuffled(self._files("train"), seed, epoch)
+            chunks = self._read(order)
+            if limit_examples is not None:
+                # The first examples of the split, not of a shuffled order: the same in all epochs.
+                chunks = self._read(self._files("train")).rebatch(limit_examples).take(1)
+            blocks = chunks.rebatch(block).enumerate()
+            shuffled = blocks.map(lambda number, rows: _permuted(rows, seed, epoch, number))
+            batches = shuffled.rebatch(self.batch_size)
+            if limit_steps is not None:
+                batches = batches.take(limit_steps)
+            return batches.map(
+                lambda images, labels, indices: (augmented(images, epoch, indices), labels),
+                num_parallel_calls=self._parallel,
+                deterministic=True,
+            )
+
+        dataset = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(epoch_batches)
+        return dataset.prefetch(tf.data.AUTOTUNE)
+
+    def sequential(self, split: str, limit_steps: int | None = None) -> Batches:
+        """The batches of `split` in the order of the shards, not augmented."""
+        batches = self._read(self._files(split)).rebatch(self.batch_size)
+        if limit_steps is not None:
+            batches = batches.take(limit_steps)
+        return batches.map(
+            lambda images, labels, indices: (tf.cast(images, tf.float32), labels),
+            num_parallel_calls=self._parallel,
+            deterministic=True,
+        ).prefetch(tf.data.AUTOTUNE)
+
+    def examples(self, split: str) -> int:
+        """The number of examples in `split`."""
+        return self.manifest.splits[split].examples
+
+    @property
+    def _parallel(self) -> int:
+        return int(self.threads or tf.data.AUTOTUNE)
+
+    @property
+    def _image_bytes(self) -> int:
+        height, width, channels = self.manifest.image_shape
+        return height * width * channels
+
+    def _files(self, split: str) -> list[str]:
+        return [str(self.folder / shard.file) for shard in self.manifest.splits[split].shards]
+
+    def _read(self, files: Sequence[str] | Any) -> Batches:
+        """Chunks of images, labels and indices, in the order of `files`."""
+        return tf.data.TFRecordDataset(files).map(
+            self._parse, num_parallel_calls=_READ_AHEAD, deterministic=True
+        )
+
+    def _parse(self, record: Any) -> tuple[Any, Any, Any]:
+        features = tf.io.parse_single_example(
+            record,
+            {
+                "images": tf.io.FixedLenFeature([], tf.string),
+                "labels": tf.io.VarLenFeature(tf.int64),
+                "indices": tf.io.VarLenFeature(tf.int64),
+            },
+        )
+        pixels = tf.io.decode_raw(features["images"], tf.uint8)
+        images = tf.reshape(pixels, (-1, *self.manifest.image_shape))
+        return images, features["labels"].values, features["indices"].values
+
+    def _augmenter(self, augmentation: Augmentation, seed: int) -> Callable[[Any, Any, Any], Any]:
+        if augmentation == Augmentation():
+            return lambda images, epoch, indices: tf.cast(images, tf.float32)
+        height, width, _ = self.manifest.image_shape
+        size = (height, width)
+        basis = augment.colour_basis(
+            self.manifest.statistics.covariance, reading=augmentation.colour.reading
+        )
+
+        def augmented(images: Any, epoch: Any, indices: Any) -> Any:
+            parameters = augment.draw(
+                augmentation,
+                seed=seed,
+                epoch=epoch,
+                index=indices,
+                image_size=size,
+                output_size=size,
+                ops=tensorflow_ops,
+            )
+            return augment.apply(
+                images,
+                parameters,
+                output_size=size,
+                fill=augmentation.fill,
+                fill_value=augmentation.fill_value,
+                interpolation=augmentation.interpolation,
+                colour_basis=basis,
+                ops=tensorflow_ops,
+            )
+
+        return augmented
+
+
+# Numbers of the independent orders that one seed gives.
+_SHARDS, _EXAMPLES = 0, 1
+
+
+def _shuffled(files: Sequence[str], seed: int, epoch: Any) -> Any:
+    order = _permutation(len(files), (2 * seed + _SHARDS, epoch))
+    return tf.gather(tf.constant(list(files)), order)
+
+
+def _permuted(rows: tuple[Any, Any, Any], seed: int, epoch: Any, block: Any) -> tuple[Any, ...]:
+    """The rows of one block in an order drawn from (seed, epoch, number of the block)."""
+    order = _permutation(tf.shape(rows[0])[0], (2 * seed + _EXAMPLES, epoch * 2**32 + block))
+    return tuple(tf.gather(column, order) for column in rows)
+
+
+def _permutation(length: Any, key: tuple[Any, Any]) -> Any:
+    key = tf.stack([tf.cast(part, tf.int64) for part in key])
+    return tf.random.experimental.index_shuffle(tf.range(length), key, length - 1)

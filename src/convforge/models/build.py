@@ -1,0 +1,124 @@
+"""From the specs of a config to a Keras model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Literal, TypeAlias
+
+import keras
+
+from convforge import layers as lecture
+from convforge.models import specs
+from convforge.models.summary import LayerError, layer_costs, resolve_classes
+
+Normalize: TypeAlias = Literal["standardize", "center", "none"]
+
+
+def build_model(
+    layers: Mapping[str, specs.LayerSpec],
+    *,
+    image_shape: specs.Shape,
+    num_classes: int,
+    normalize: Normalize = "none",
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    name: str = "model",
+) -> keras.Model:
+    """The network that `layers` describe, from raw pixels to its last layer's output.
+
+    Args:
+        layers: layer name → spec, in order. The names become the Keras layers' names, since
+            checkpoints find weights by them.
+        image_shape: height, width, channels; pixels in 0..255.
+        num_classes: for fully connected layers with `units: null`.
+        normalize: "standardize" subtracts `mean` and divides by `std` inside the model, "center"
+            subtracts `mean`, "none" leaves 0..255. Inside, so that a saved model takes the
+            pixels of an image file and nobody has to know the training set's statistics.
+        mean: of each channel over the training split.
+        std: of each channel over the training split.
+        name: the model's name.
+
+    Returns:
+        A functional Keras model `(batch, height, width, channels)` → last layer.
+
+    Raises:
+        LayerError: a layer does not fit the map it gets.
+
+    Example:
+        >>> from convforge.models.specs import DenseSpec, FlattenSpec
+        >>> net = {"flatten": FlattenSpec(), "logits": DenseSpec(units=None)}
+        >>> build_model(net, image_shape=(28, 28, 1), num_classes=10).count_params()
+        7850
+    """
+    layer_costs(layers, image_shape=image_shape, num_classes=num_classes)
+    inputs = keras.Input(image_shape, name="image")
+    outputs = _normalized(inputs, normalize, mean, std)
+    for layer_name, spec in resolve_classes(layers, num_classes).items():
+        for layer in keras_layers(layer_name, spec):
+            outputs = layer(outputs)
+    return keras.Model(inputs, outputs, name=name)
+
+
+def logits_model(model: keras.Model) -> keras.Model:
+    """`model` without its final softmax, sharing its weights: what the loss (9) trains on.
+
+    Cross-entropy from logits stays exact where a probability would round to 0 or 1.
+
+    Raises:
+        LayerError: the last layer is not a softmax.
+    """
+    last = model.layers[-1]
+    if not isinstance(last, keras.layers.Softmax):
+        raise LayerError(last.name, "is the last layer, but classification ends with a softmax")
+    return keras.Model(model.input, last.input, name=model.name)
+
+
+def keras_layers(name: str, spec: specs.LayerSpec) -> list[keras.layers.Layer]:
+    """The Keras layer for one spec, and a PReLU after it where that is its activation."""
+    arguments = asdict(spec)
+    kind = arguments.pop("type")
+    activation = arguments.pop("activation", None)
+    if activation is None:
+        return [_LAYERS[kind](name=name, **arguments)]
+    num_pieces = arguments.pop("num_pieces")
+    if activation == "maxout":
+        return [_LAYERS[f"maxout_{kind}"](name=name, num_pieces=num_pieces, **arguments)]
+    if activation == "prelu":
+        return [_LAYERS[kind](name=name, **arguments), lecture.PReLU(name=f"{name}_prelu")]
+    return [_LAYERS[kind](name=name, activation=activation, **arguments)]
+
+
+def _normalized(
+    inputs: Any, normalize: Normalize, mean: Sequence[float], std: Sequence[float]
+) -> Any:
+    if normalize == "none":
+        return inputs
+    # A channel that never varies would be divided by zero; it carries nothing, so it stays.
+    variance = [value**2 or 1.0 for value in std] if normalize == "standardize" else 1.0
+    layer = keras.layers.Normalization(mean=list(mean), variance=variance, name="normalize")
+    return layer(inputs)
+
+
+def _prelu(name: str, initial_slope: float) -> keras.layers.Layer:
+    return lecture.PReLU(alpha_initializer=keras.initializers.Constant(initial_slope), name=name)
+
+
+def _activation(name: str, function: str) -> keras.layers.Layer:
+    return keras.layers.Activation(function, name=name)
+
+
+_LAYERS: dict[str, Any] = {
+    "conv2d": lecture.Conv2D,
+    "maxout_conv2d": lecture.MaxoutConv2D,
+    "max_pool": lecture.MaxPooling2D,
+    "average_pool": lecture.AveragePooling2D,
+    "dense": keras.layers.Dense,
+    "maxout_dense": lecture.MaxoutDense,
+    "activation": _activation,
+    "prelu": _prelu,
+    "batch_normalization": keras.layers.BatchNormalization,
+    "dropout": keras.layers.Dropout,
+    "flatten": keras.layers.Flatten,
+    "softmax": keras.layers.Softmax,
+}

@@ -1,0 +1,368 @@
+"""What a config may say of each layer, and what follows from it without building weights.
+
+A spec is the typed form of one entry of `model.layers`. From a spec and the shape of its input
+follow the output shape (equation (2)), the number of parameters and of multiply-adds; Keras is
+not imported. `convforge.models.build` turns the same specs into Keras layers.
+
+Shapes are without the batch: `(height, width, channels)` or `(units,)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from convforge import geometry
+from convforge.geometry import ArgumentError
+
+Shape: TypeAlias = tuple[int, ...]
+Activation: TypeAlias = Literal["linear", "sigmoid", "tanh", "relu", "prelu", "maxout"]
+
+
+def _spatial(input_shape: Shape) -> tuple[int, int, int]:
+    if len(input_shape) != 3:
+        raise ValueError(
+            f"needs a map of height, width and channels, but gets {input_shape}; "
+            "put it before the flatten layer"
+        )
+    height, width, channels = input_shape
+    return height, width, channels
+
+
+def _flat(input_shape: Shape) -> int:
+    if len(input_shape) != 1:
+        raise ValueError(
+            f"needs a flat input, but gets a map of {input_shape}; put a flatten layer before it"
+        )
+    return input_shape[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSpec:
+    """A layer that keeps its input's shape and has no parameters; the others override."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """The shape of the output map for `input_shape`."""
+        return input_shape
+
+    def parameters(self, input_shape: Shape) -> int:
+        """The number of learned parameters."""
+        return 0
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        """The number of multiply-adds for one example, forward."""
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowSpec(LayerSpec):
+    """A layer that moves a window over the map: a convolution or a pooling."""
+
+    #: The field that holds the window's size.
+    window_argument: ClassVar[str]
+    # Not `int | …`: geometry's canonical forms decide, with one error instead of one for each
+    # member of a union.
+    strides: Any = 1
+    padding: Any = 0
+
+    def __post_init__(self) -> None:
+        geometry.canonical_pair(getattr(self, self.window_argument), self.window_argument)
+        geometry.canonical_pair(self.step, "strides")
+        geometry.canonical_padding(self.padding)
+
+    @property
+    def window(self) -> geometry.Pair:
+        """Height and width of the window."""
+        return geometry.canonical_pair(getattr(self, self.window_argument), self.window_argument)
+
+    @property
+    def step(self) -> geometry.Pair:
+        """Vertical and horizontal stride."""
+        return geometry.canonical_pair(self.strides, "strides")
+
+    def _window_output(self, input_shape: Shape, channels: int) -> Shape:
+        height, width, _ = _spatial(input_shape)
+        rows, columns = geometry.output_shape(
+            (height, width),
+            self.window,
+            self.step,
+            geometry.canonical_padding(self.padding),
+            argument=self.window_argument,
+        )
+        assert rows is not None
+        assert columns is not None
+        return (rows, columns, channels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvolutionSpec(WindowSpec):
+    """What `conv2d` and `maxout_conv2d` share: `filters` kernels over all input channels."""
+
+    window_argument: ClassVar[str] = "kernel_size"
+    filters: int
+    kernel_size: Any
+    mode: Literal["cross_correlation", "convolution"] = "cross_correlation"
+    groups: int = 1
+    use_bias: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        geometry.canonical_integer(self.filters, "filters")
+        geometry.canonical_integer(self.groups, "groups")
+        if self.filters % self.groups:
+            raise ArgumentError("groups", self.groups, f"a divisor of filters={self.filters}")
+
+    @property
+    def kernels(self) -> int:
+        """The number of kernels, all linear pieces of a maxout unit counted."""
+        return self.filters
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        channels = _spatial(input_shape)[2]
+        if channels % self.groups:
+            raise ArgumentError("groups", self.groups, f"a divisor of the {channels} channels")
+        return self._window_output(input_shape, self.filters)
+
+    def parameters(self, input_shape: Shape) -> int:
+        return geometry.conv_parameters(
+            self.window,
+            _spatial(input_shape)[2],
+            self.kernels,
+            groups=self.groups,
+            use_bias=self.use_bias,
+        )
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        rows, columns, _ = self.output_shape(input_shape)
+        return geometry.conv_multiply_adds(
+            (rows, columns),
+            self.window,
+            _spatial(input_shape)[2],
+            self.kernels,
+            groups=self.groups,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv2DSpec(ConvolutionSpec):
+    """A convolution (3) with bias and activation (4)."""
+
+    type: Literal["conv2d"] = "conv2d"
+    activation: Activation = "linear"
+    num_pieces: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        geometry.canonical_integer(self.num_pieces, "num_pieces")
+
+    @property
+    def kernels(self) -> int:
+        return self.filters * (self.num_pieces if self.activation == "maxout" else 1)
+
+    def parameters(self, input_shape: Shape) -> int:
+        slopes = self.filters if self.activation == "prelu" else 0
+        return super().parameters(input_shape) + slopes
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxoutConv2DSpec(ConvolutionSpec):
+    """The largest of `num_pieces` convolutions (Goodfellow et al. 2013)."""
+
+    type: Literal["maxout_conv2d"] = "maxout_conv2d"
+    num_pieces: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        geometry.canonical_integer(self.num_pieces, "num_pieces")
+
+    @property
+    def kernels(self) -> int:
+        return self.filters * self.num_pieces
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolSpec(WindowSpec):
+    """A pooling window of `pool_size`; `strides` below it makes the windows overlap."""
+
+    window_argument: ClassVar[str] = "pool_size"
+    pool_size: Any = 2
+    strides: Any = None
+
+    @property
+    def step(self) -> geometry.Pair:
+        return self.window if self.strides is None else super().step
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return self._window_output(input_shape, _spatial(input_shape)[2])
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxPoolSpec(PoolSpec):
+    """The largest value of each window."""
+
+    type: Literal["max_pool"] = "max_pool"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AveragePoolSpec(PoolSpec):
+    """The mean of each window."""
+
+    type: Literal["average_pool"] = "average_pool"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullyConnectedSpec(LayerSpec):
+    """What `dense` and `maxout_dense` share. `units: null` means one for each class."""
+
+    units: int | None
+    use_bias: bool = True
+
+    def __post_init__(self) -> None:
+        if self.units is not None:
+            geometry.canonical_integer(self.units, "units")
+
+    @property
+    def outputs(self) -> int:
+        """The number of units, known once the classes are (`resolve_classes`)."""
+        assert self.units is not None, "resolve_classes comes first"
+        return self.units
+
+    @property
+    def linear_maps(self) -> int:
+        """The number of linear maps, all pieces of a maxout unit counted."""
+        return self.outputs
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        _flat(input_shape)
+        return (self.outputs,)
+
+    def parameters(self, input_shape: Shape) -> int:
+        return geometry.dense_parameters(
+            _flat(input_shape), self.linear_maps, use_bias=self.use_bias
+        )
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        return self.linear_maps * _flat(input_shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseSpec(FullyConnectedSpec):
+    """A fully connected layer with bias and activation."""
+
+    type: Literal["dense"] = "dense"
+    activation: Activation = "linear"
+    num_pieces: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        geometry.canonical_integer(self.num_pieces, "num_pieces")
+
+    @property
+    def linear_maps(self) -> int:
+        return self.outputs * (self.num_pieces if self.activation == "maxout" else 1)
+
+    def parameters(self, input_shape: Shape) -> int:
+        slopes = self.outputs if self.activation == "prelu" else 0
+        return super().parameters(input_shape) + slopes
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxoutDenseSpec(FullyConnectedSpec):
+    """The largest of `num_pieces` linear maps (Goodfellow et al. 2013)."""
+
+    type: Literal["maxout_dense"] = "maxout_dense"
+    num_pieces: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        geometry.canonical_integer(self.num_pieces, "num_pieces")
+
+    @property
+    def linear_maps(self) -> int:
+        return self.outputs * self.num_pieces
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivationSpec(LayerSpec):
+    """A fixed activation (5)-(7) as a layer of its own, for nets that pool before it."""
+
+    type: Literal["activation"] = "activation"
+    function: Literal["linear", "sigmoid", "tanh", "relu"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PReLUSpec(LayerSpec):
+    """A learned slope for the negative part, one for each channel."""
+
+    type: Literal["prelu"] = "prelu"
+    initial_slope: float = 0.25
+
+    def parameters(self, input_shape: Shape) -> int:
+        return input_shape[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchNormalizationSpec(LayerSpec):
+    """Normalisation by the batch; `momentum` weighs the *old* running average (Keras)."""
+
+    type: Literal["batch_normalization"] = "batch_normalization"
+    # Keras' 0.99 needs thousands of steps to forget its start; short runs need 0.9 or less.
+    momentum: float = 0.9
+    epsilon: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum < 1:
+            raise ArgumentError("momentum", self.momentum, "a number in [0, 1)")
+        if self.epsilon <= 0:
+            raise ArgumentError("epsilon", self.epsilon, "a number > 0")
+
+    def parameters(self, input_shape: Shape) -> int:
+        return 2 * input_shape[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropoutSpec(LayerSpec):
+    """Sets outputs to zero with probability p_d = `rate` while training."""
+
+    type: Literal["dropout"] = "dropout"
+    rate: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate < 1:
+            raise ArgumentError("rate", self.rate, "a probability in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlattenSpec(LayerSpec):
+    """A map as one vector."""
+
+    type: Literal["flatten"] = "flatten"
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (prod(input_shape),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftmaxSpec(LayerSpec):
+    """Equation (8): class probabilities."""
+
+    type: Literal["softmax"] = "softmax"
+
+
+AnyLayerSpec: TypeAlias = (
+    Conv2DSpec
+    | MaxoutConv2DSpec
+    | MaxPoolSpec
+    | AveragePoolSpec
+    | DenseSpec
+    | MaxoutDenseSpec
+    | ActivationSpec
+    | PReLUSpec
+    | BatchNormalizationSpec
+    | DropoutSpec
+    | FlattenSpec
+    | SoftmaxSpec
+)

@@ -1,0 +1,105 @@
+"""What a network costs, layer by layer, computed from its specs without building weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from convforge import geometry
+from convforge.models.specs import (
+    ConvolutionSpec,
+    FlattenSpec,
+    FullyConnectedSpec,
+    LayerSpec,
+    Shape,
+    WindowSpec,
+)
+
+
+class LayerError(ValueError):
+    """A layer that does not fit its input; `layer` is its name in the config."""
+
+    def __init__(self, layer: str, message: str) -> None:
+        super().__init__(message)
+        self.layer = layer
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One row of the table: a layer, its feature map and its cost for one example."""
+
+    name: str
+    type: str
+    output_shape: Shape
+    parameters: int
+    multiply_adds: int
+    #: Height and width of the image area that one output sees; the whole image once flat.
+    receptive_field: tuple[int, int]
+    #: What a fully connected layer from the same input to the same output would have.
+    fully_connected: int | None
+
+
+def resolve_classes(layers: Mapping[str, LayerSpec], num_classes: int) -> dict[str, LayerSpec]:
+    """`layers` with `units: null` replaced by the number of classes."""
+    return {
+        name: replace(spec, units=num_classes)
+        if isinstance(spec, FullyConnectedSpec) and spec.units is None
+        else spec
+        for name, spec in layers.items()
+    }
+
+
+def layer_costs(
+    layers: Mapping[str, LayerSpec], *, image_shape: Shape, num_classes: int
+) -> list[LayerCost]:
+    """The cost of each of `layers` for images of `image_shape` (height, width, channels).
+
+    Raises:
+        LayerError: a layer does not fit the map it gets (a kernel larger than the padded map, a
+            fully connected layer on a map that is not flat).
+
+    Example:
+        >>> from convforge.models.specs import Conv2DSpec
+        >>> conv = Conv2DSpec(filters=96, kernel_size=11, strides=4, padding=((0, 3), (0, 3)))
+        >>> row = layer_costs({"conv1": conv}, image_shape=(224, 224, 3), num_classes=10)[0]
+        >>> row.output_shape, row.parameters
+        ((55, 55, 96), 34944)
+    """
+    rows = []
+    shape = image_shape
+    windows: list[tuple[tuple[int, int], tuple[int, int]]] = []
+    seen = (1, 1)
+    for name, spec in resolve_classes(layers, num_classes).items():
+        try:
+            output = spec.output_shape(shape)
+            parameters, multiply_adds = spec.parameters(shape), spec.multiply_adds(shape)
+        except ValueError as error:
+            raise LayerError(name, str(error)) from error
+        if isinstance(spec, WindowSpec):
+            windows.append((spec.window, spec.step))
+            seen = _receptive_field(windows)
+        elif isinstance(spec, FlattenSpec | FullyConnectedSpec):
+            seen = (image_shape[0], image_shape[1])
+        rows.append(
+            LayerCost(
+                name=name,
+                type=getattr(spec, "type", type(spec).__name__),
+                output_shape=output,
+                parameters=parameters,
+                multiply_adds=multiply_adds,
+                receptive_field=seen,
+                fully_connected=geometry.fully_connected_parameters(shape, output)
+                if isinstance(spec, ConvolutionSpec)
+                else None,
+            )
+        )
+        shape = output
+    return rows
+
+
+def _receptive_field(
+    windows: list[tuple[tuple[int, int], tuple[int, int]]],
+) -> tuple[int, int]:
+    rows = [(kernel[0], stride[0]) for kernel, stride in windows]
+    columns = [(kernel[1], stride[1]) for kernel, stride in windows]
+    return geometry.receptive_field(rows), geometry.receptive_field(columns)

@@ -1,0 +1,286 @@
+"""The typed form of a composed config: every key, its type, its range.
+
+`Settings.parse` turns the mapping that Hydra composed into frozen objects; the stages take these
+and never look into the config again. A mistake becomes an `InputError` that names the full key,
+the value, what is allowed, and the nearest valid name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeAlias, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from convforge.augment.settings import Augmentation
+from convforge.errors import InputError
+from convforge.geometry import ArgumentError
+from convforge.models.specs import Activation, AnyLayerSpec, LayerSpec
+
+SCHEMA_VERSION = 1
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SplitSettings(_Group):
+    """Sizes of the splits that the data does not bring: an exact count or a fraction."""
+
+    validation: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)]
+    test: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)]
+
+
+class DataSettings(_Group):
+    """Where the images are and how they are prepared."""
+
+    name: str
+    path: str
+    channels: Literal[1, 3]
+    size: (
+        Annotated[list[Annotated[int, Field(ge=1, le=16384)]], Field(min_length=2, max_length=2)]
+        | None
+    )
+    split: SplitSettings
+    on_bad: Literal["quarantine", "error"]
+    max_bad_share: Annotated[float, Field(ge=0, le=1)]
+    shard_examples: Annotated[int, Field(ge=1)]
+
+
+class ModelSettings(_Group):
+    """The network: its layers by name, in order."""
+
+    name: str
+    normalize: Literal["standardize", "center", "none"]
+    activation: Activation
+    # `null` removes a layer that a config inherited.
+    layers: dict[str, Annotated[AnyLayerSpec, Field(discriminator="type")] | None]
+
+    def specs(self) -> dict[str, LayerSpec]:
+        """The layers that are there."""
+        return {name: spec for name, spec in self.layers.items() if spec is not None}
+
+
+class SGDSettings(_Group):
+    """Equation (14)."""
+
+    name: Literal["sgd"]
+    learning_rate: Annotated[float, Field(gt=0)]
+
+
+class MomentumSGDSettings(_Group):
+    """Equations (15) and (16)."""
+
+    name: Literal["momentum_sgd"]
+    learning_rate: Annotated[float, Field(gt=0)]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+
+
+class ConstantSchedule(_Group):
+    """ε stays."""
+
+    name: Literal["constant"]
+
+
+class CosineSchedule(_Group):
+    """ε rises over the warm-up, then falls along half a cosine."""
+
+    name: Literal["cosine"]
+    warmup_epochs: Annotated[float, Field(ge=0)]
+    final_fraction: Annotated[float, Field(ge=0, le=1)]
+
+
+class StepSchedule(_Group):
+    """ε is multiplied by `factor` at each of `at_epochs`."""
+
+    name: Literal["step"]
+    at_epochs: list[Annotated[float, Field(gt=0)]]
+    factor: Annotated[float, Field(gt=0, le=1)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if sorted(self.at_epochs) != self.at_epochs:
+            raise ArgumentError("at_epochs", self.at_epochs, "epochs in rising order")
+        return self
+
+
+class TrainerSettings(_Group):
+    """How long, in what portions, and how exactly."""
+
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    limit_examples: Annotated[int, Field(ge=1)] | None
+    limit_steps: Annotated[int, Field(ge=1)] | None
+    deterministic: bool
+    shuffle_megabytes: Annotated[int, Field(ge=1)]
+    input_threads: Annotated[int, Field(ge=1)] | None
+
+
+class MLflowTracking(_Group):
+    """An MLflow store."""
+
+    name: Literal["mlflow"]
+    uri: str | None
+    experiment: Annotated[str, Field(min_length=1)]
+    run_name: str | None
+
+
+class NoTracking(_Group):
+    """Files only."""
+
+    name: Literal["none"]
+
+
+OptimizerSettings: TypeAlias = SGDSettings | MomentumSGDSettings
+ScheduleSettings: TypeAlias = ConstantSchedule | CosineSchedule | StepSchedule
+TrackingSettings: TypeAlias = MLflowTracking | NoTracking
+
+
+class Settings(_Group):
+    """Everything that a run is made of."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    # `version`, since pydantic keeps the name `schema` for itself.
+    version: Literal[1] = Field(alias="schema")
+    data: DataSettings
+    augment: Augmentation
+    model: ModelSettings
+    optimizer: OptimizerSettings = Field(discriminator="name")
+    schedule: ScheduleSettings = Field(discriminator="name")
+    trainer: TrainerSettings
+    tracking: TrackingSettings = Field(discriminator="name")
+
+    @classmethod
+    def parse(cls, config: Mapping[str, Any]) -> Settings:
+        """The settings that `config`, composed and resolved, describes.
+
+        Raises:
+            InputError: naming every wrong key; see the module's docstring.
+        """
+        try:
+            # As JSON, because there a list may stand for a tuple while types stay strict.
+            return cls.model_validate_json(json.dumps(config))
+        except ValidationError as error:
+            lines = dict.fromkeys(_explain(item, config) for item in error.errors())
+            raise InputError("\n".join(lines)) from error
+
+
+def _explain(error: Any, config: Mapping[str, Any]) -> str:
+    """One line for one of pydantic's errors: key, value, what is allowed, nearest name."""
+    path, value = _locate(error["loc"], config)
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden" or kind == "unexpected_keyword_argument":
+        known = _known_keys(path[:-1], config)
+        return f"{_dotted(path)} is not a key{nearest(str(path[-1]), known)}"
+    if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return f"{_dotted((*path, error['loc'][-1]) if error['loc'][-1] not in path else path)} is missing"
+    if kind == "value_error" and isinstance(context.get("error"), ArgumentError):
+        cause = context["error"]
+        key = (*path, *str(cause.argument).split("."))
+        return f"{_dotted(key)}={cause.value!r} is not allowed: give {cause.allowed}"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        tag_key = str(context["discriminator"]).strip("'")
+        if kind == "union_tag_not_found":
+            return f"{_dotted((*path, tag_key))} is missing"
+        expected = [name.strip(" '") for name in context["expected_tags"].split(",")]
+        hint = nearest(context["tag"], expected)
+        return f"{_dotted((*path, tag_key))}={context['tag']!r} is not one of {', '.join(expected)}{hint}"
+    if kind == "literal_error":
+        hint = nearest(
+            str(value), context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        )
+        return f"{_dotted(path)}={value!r} is not allowed: give {context['expected']}{hint}"
+    message = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return f"{_dotted(path)}={value!r}: {message}"
+
+
+def _locate(location: tuple[Any, ...], config: Any) -> tuple[tuple[Any, ...], Any]:
+    """The part of pydantic's location that is a path in `config`, and the value there.
+
+    Pydantic puts the names of union members between the keys; those are not in the config.
+    """
+    path: list[Any] = []
+    value: Any = config
+    for step in location:
+        if (
+            isinstance(value, Mapping)
+            and step in value
+            or (isinstance(value, list) and isinstance(step, int) and step < len(value))
+        ):
+            path.append(step)
+            value = value[step]
+    return tuple(path), value
+
+
+def _known_keys(path: tuple[Any, ...], config: Any) -> list[str]:
+    """The keys that the schema allows at `path`."""
+    current: Any = Settings
+    value: Any = config
+    for step in path:
+        value = value[step]
+        if get_origin(current) is dict:
+            current = get_args(current)[1]
+        else:
+            current = _field_types(current)[step]
+        current = _member(current, value)
+    return list(_field_types(current))
+
+
+def _field_types(model: Any) -> dict[str, Any]:
+    if dataclasses.is_dataclass(model):
+        from typing import get_type_hints
+
+        hints = get_type_hints(model)
+        return {field.name: hints[field.name] for field in dataclasses.fields(model)}
+    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+
+
+def _member(annotation: Any, value: Any) -> Any:
+    """The type in a union of groups that `value` says it is, by its `name` or `type`."""
+    if get_origin(annotation) is Annotated:
+        return _member(get_args(annotation)[0], value)
+    members = [_unwrap(member) for member in _union_members(annotation)]
+    for member in members:
+        if isinstance(member, type) and (
+            dataclasses.is_dataclass(member) or issubclass(member, BaseModel)
+        ):
+            fields = _field_types(member)
+            tags = [get_args(fields[key]) for key in ("type", "name") if key in fields]
+            tag = value.get("type", value.get("name")) if isinstance(value, Mapping) else None
+            if len(members) == 1 or not tags or tag in tags[0]:
+                return member
+    return members[0]
+
+
+def _unwrap(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def _union_members(annotation: Any) -> list[Any]:
+    import types
+
+    if get_origin(annotation) in (Union, types.UnionType):
+        nested = [_union_members(_unwrap(member)) for member in get_args(annotation)]
+        return [member for members in nested for member in members if member is not type(None)]
+    return [annotation]
+
+
+def _dotted(path: tuple[Any, ...]) -> str:
+    return ".".join(str(step) for step in path)
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """A hint at the valid name nearest to `name`, or at all of them."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
+
+
+def resolve_path(path: str, root: Path) -> Path:
+    """`path` as written in a config: absolute, or relative to the project's `root`."""
+    given = Path(path).expanduser()
+    return given if given.is_absolute() else root / given
