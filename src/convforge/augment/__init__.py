@@ -1,0 +1,36 @@
+"""The lecture's four augmentation methods, in one resampling per image, reproducible.
+
+`draw` makes parameters, `apply` moves pixels by them; both are public, so anybody can replay the
+exact augmentation of one image. The settings alone import no Keras.
+
+`draw` and `apply` take `ops`, any namespace with these functions under Keras' names:
+
+    arange, bitwise_and, bitwise_left_shift, bitwise_or, bitwise_right_shift, bitwise_xor, cast,
+    clip, concatenate, floor, maximum, minimum, reshape, shape, stack, sum, take, where
+
+`keras.ops` has them (the default), `convforge.augment.numpy_ops` replays on NumPy, and
+`convforge.data.tensorflow_ops` runs inside `tf.data` whichever backend Keras has.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from convforge.augment.settings import Augmentation
+
+if TYPE_CHECKING:
+    from convforge.augment.colour import colour_basis
+    from convforge.augment.layer import Augment
+    from convforge.augment.parameters import draw
+    from convforge.augment.warp import apply
+
+__all__ = ["Augment", "Augmentation", "apply", "colour_basis", "draw"]
+
+_MODULES = {"Augment": "layer", "apply": "warp", "colour_basis": "colour", "draw": "parameters"}
+
+
+def __getattr__(name: str) -> Any:
+    # Keras takes seconds to import, and a config is checked without it.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
