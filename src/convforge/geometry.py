@@ -137,6 +137,38 @@ def same_padding(size: int, kernel: int, stride: int) -> Pair:
     return (total // 2, total - total // 2)
 
 
+def native_padding(
+    shape: tuple[int | None, int | None], kernel: Pair, strides: Pair, padding: Padding
+) -> Literal["valid", "same"] | None:
+    """The backend's own name for `padding` on this map, or None if it has none.
+
+    Backends pad inside their kernels where they can, which is faster than a padded copy of the
+    map. At stride 1 a padding of (k − 1) / 2 is "same" whatever the size of the map.
+
+    Args:
+        shape: height and width of the input map, None where unknown.
+        kernel: height and width of the window.
+        strides: vertical and horizontal step.
+        padding: in canonical form.
+
+    Example:
+        >>> native_padding((None, None), (5, 5), (1, 1), ((2, 2), (2, 2)))
+        'same'
+        >>> native_padding((32, 32), (3, 3), (2, 2), ((1, 1), (1, 1))) is None
+        True
+    """
+    if isinstance(padding, str):
+        return padding
+    if padding == ((0, 0), (0, 0)):
+        return "valid"
+    for size, k, stride, sides in zip(shape, kernel, strides, padding, strict=True):
+        if stride == 1:
+            size = 1  # "same" pads by k − 1 in all, whatever the size.
+        if size is None or sides != same_padding(size, k, stride):
+            return None
+    return "same"
+
+
 def output_size(
     size: int | None,
     kernel: int,

@@ -1,0 +1,20 @@
+"""The lecture's layers that Keras lacks or computes differently, for any Keras model.
+
+Where Keras' own layer does the lecture's job, use it: Dense, Dropout, BatchNormalization,
+Flatten, Softmax.
+"""
+
+from convforge.layers.convolution import Conv2D
+from convforge.layers.maxout import MaxoutConv2D, MaxoutDense, from_strided_pieces
+from convforge.layers.pooling import AveragePooling2D, MaxPooling2D
+from convforge.layers.prelu import PReLU
+
+__all__ = [
+    "AveragePooling2D",
+    "Conv2D",
+    "MaxPooling2D",
+    "MaxoutConv2D",
+    "MaxoutDense",
+    "PReLU",
+    "from_strided_pieces",
+]

@@ -1,0 +1,234 @@
+"""The convolutional layer of the lecture: equations (1) to (4)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import keras
+
+from convforge import geometry
+from convforge.geometry import ArgumentError
+from convforge.layers.padding import canonical_data_format, map_shape, pad_for_window, spatial_shape
+
+Mode: TypeAlias = Literal["cross_correlation", "convolution"]
+Shape: TypeAlias = tuple[int | None, ...]
+
+_MODES = ("cross_correlation", "convolution")
+
+
+class BaseConv2D(keras.layers.Layer):  # type: ignore[misc]
+    """What `Conv2D` and `MaxoutConv2D` share: kernels, window and bias; `call` is theirs."""
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Any,
+        *,
+        kernels_per_filter: int = 1,
+        strides: Any = 1,
+        padding: Any = 0,
+        mode: Mode = "cross_correlation",
+        groups: int = 1,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        data_format: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        owner = self._owner
+        self.filters = geometry.canonical_integer(filters, "filters", owner=owner)
+        self.kernel_size = geometry.canonical_pair(kernel_size, "kernel_size", owner=owner)
+        self.strides = geometry.canonical_pair(strides, "strides", owner=owner)
+        self.padding = geometry.canonical_padding(padding, owner=owner)
+        if mode not in _MODES:
+            raise ArgumentError("mode", mode, " or ".join(map(repr, _MODES)), owner=owner)
+        self.mode = mode
+        self.groups = geometry.canonical_integer(groups, "groups", owner=owner)
+        self._check_groups(self.filters, "filters")
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        self.kernel_constraint = keras.constraints.get(kernel_constraint)
+        self.bias_constraint = keras.constraints.get(bias_constraint)
+        self.data_format = canonical_data_format(data_format, owner=owner)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+        self._kernels = self.filters * kernels_per_filter
+
+    @property
+    def _owner(self) -> str:
+        return f"{type(self).__name__} '{self.name}'"
+
+    @property
+    def _channel_axis(self) -> int:
+        return -1 if self.data_format == "channels_last" else 1
+
+    def _check_groups(self, channels: int, what: str) -> None:
+        if channels % self.groups:
+            allowed = f"a divisor of the {channels} {what}"
+            raise ArgumentError("groups", self.groups, allowed, owner=self._owner)
+
+    def build(self, input_shape: Shape) -> None:
+        channels = input_shape[self._channel_axis]
+        if channels is None:
+            raise ValueError(f"{self._owner}: the number of input channels must be known")
+        self._check_groups(channels, "input channels")
+        self.compute_output_shape(input_shape)
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(*self.kernel_size, channels // self.groups, self._kernels),
+            initializer=self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias",
+                shape=(self._kernels,),
+                initializer=self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
+        self.input_spec = keras.layers.InputSpec(ndim=4, axes={self._channel_axis: channels})
+
+    def convolve(self, inputs: Any, kernel: Any, bias: Any) -> Any:
+        """Equation (3) and the + b of (4)."""
+        self.compute_output_shape(inputs.shape)
+        if self.mode == "convolution":
+            kernel = keras.ops.flip(kernel, axis=(0, 1))
+        inputs, padding = pad_for_window(
+            inputs, self.kernel_size, self.strides, self.padding, self.data_format
+        )
+        outputs = keras.ops.conv(
+            inputs, kernel, strides=self.strides, padding=padding, data_format=self.data_format
+        )
+        if bias is None:
+            return outputs
+        shape = (1, 1, 1, -1) if self.data_format == "channels_last" else (1, -1, 1, 1)
+        return outputs + keras.ops.reshape(bias, shape)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        spatial = geometry.output_shape(
+            spatial_shape(input_shape, self.data_format),
+            self.kernel_size,
+            self.strides,
+            self.padding,
+            owner=self._owner,
+        )
+        return map_shape(input_shape[0], spatial, self.filters, self.data_format)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "mode": self.mode,
+            "groups": self.groups,
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+            "bias_regularizer": keras.regularizers.serialize(self.bias_regularizer),
+            "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
+            "bias_constraint": keras.constraints.serialize(self.bias_constraint),
+            "data_format": self.data_format,
+        }
+
+
+@keras.saving.register_keras_serializable(package="convforge")
+class Conv2D(BaseConv2D):
+    """Convolutional layer: M kernels over all channels, then bias and activation.
+
+    With `mode="convolution"` this is equation (3) with (4), kernel flipped:
+
+        O[x, y, c] = f( Σ_i Σ_j Σ_n I[x_s − i, y_s − j, n] · K_c[i, j, n] + b_c )
+
+    With `mode="cross_correlation"`, the default, the signs are + as in every deep-learning
+    library: I[x_s + i, y_s + j, n]. The two differ by a flip of the kernel along both spatial
+    axes, so what one learns the other can use: `kernel[::-1, ::-1]`.
+
+    The output's size is equation (2), ⌊(W' + padding − k) / stride⌋ + 1 (`geometry.output_size`).
+    Keras' own Conv2D knows neither integer padding nor the flipped mode.
+
+    Shapes:
+        in `(batch, height, width, channels)`, out `(batch, height', width', filters)`;
+        with `data_format="channels_first"` the channels come second. Height and width may be
+        unknown. Weights: `kernel` (k_h, k_w, channels / groups, filters), `bias` (filters,).
+
+    Args:
+        filters: M, the number of kernels and of output channels.
+        kernel_size: k, an integer or a pair (height, width).
+        strides: how far the kernel moves, an integer or a pair such as (3, 1). Default 1.
+        padding: zeros around the map: an integer on all sides (the lecture's scalar), a pair
+            (vertical, horizontal), a pair of pairs ((top, bottom), (left, right)), "valid" (none)
+            or "same" (size ⌈W' / stride⌉). Default 0.
+        mode: "cross_correlation" (default, since trained weights elsewhere assume it) or
+            "convolution".
+        groups: kernels and channels in that many separate parts, 2 in AlexNet. Default 1.
+        use_bias: whether there is a b. Default True.
+        activation: f, a name or a function; None for f(x) = x.
+        kernel_initializer: Keras' default, Glorot uniform.
+        bias_initializer: zeros.
+        kernel_regularizer: penalty on the kernel. See `MomentumSGD` for weight decay.
+        bias_regularizer: penalty on the bias.
+        kernel_constraint: projection after each step, such as a maximal norm.
+        bias_constraint: projection after each step.
+        data_format: "channels_last" or "channels_first"; None for Keras' setting.
+        **kwargs: of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+
+    Raises:
+        ArgumentError: a value out of range, channels not divisible by groups, or a kernel larger
+            than the padded map.
+
+    Example:
+        The lecture's 10×10 image:
+
+        >>> import keras
+        >>> image = keras.ops.ones((1, 10, 10, 3))
+        >>> tuple(Conv2D(32, 3)(image).shape), tuple(Conv2D(32, 3, strides=3)(image).shape)
+        ((1, 8, 8, 32), (1, 3, 3, 32))
+        >>> tuple(Conv2D(32, 3, strides=(3, 1), padding=1)(image).shape)
+        (1, 4, 10, 32)
+
+    References:
+        Lecture, slides "Convolutional Layer" and "Computing the convolution"; groups:
+        Krizhevsky, Sutskever, Hinton 2012, section 3.2.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Any,
+        strides: Any = 1,
+        padding: Any = 0,
+        *,
+        mode: Mode = "cross_correlation",
+        groups: int = 1,
+        activation: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            filters,
+            kernel_size,
+            strides=strides,
+            padding=padding,
+            mode=mode,
+            groups=groups,
+            **kwargs,
+        )
+        self.activation = keras.activations.get(activation)
+
+    def call(self, inputs: Any) -> Any:
+        return self.activation(self.convolve(inputs, self.kernel, self.bias))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "activation": keras.activations.serialize(self.activation)}

@@ -1,0 +1,256 @@
+"""Maxout: the activation is the largest of several learned linear functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from convforge import geometry
+from convforge.layers.convolution import BaseConv2D, Mode, Shape
+
+
+def max_over_pieces(pieces: Any, num_pieces: int, axis: int = -1) -> Any:
+    """The max over each `num_pieces` adjacent channels; a tie's gradient is shared.
+
+    Example:
+        >>> import keras
+        >>> pieces = keras.ops.array([[1.0, 5.0, 3.0, 2.0]])
+        >>> keras.ops.convert_to_numpy(max_over_pieces(pieces, 2)).tolist()
+        [[5.0, 3.0]]
+    """
+    axis %= len(pieces.shape)
+    shape = [-1 if size is None else size for size in pieces.shape]
+    shape[axis : axis + 1] = [pieces.shape[axis] // num_pieces, num_pieces]
+    shape[0] = -1
+    return keras.ops.max(keras.ops.reshape(pieces, shape), axis=axis + 1)
+
+
+@keras.saving.register_keras_serializable(package="convforge")
+class MaxoutDense(keras.layers.Layer):  # type: ignore[misc]
+    """Fully connected Maxout: each unit is the largest of `num_pieces` learned linear maps.
+
+        h_u(x) = max over j < k of  x·W[:, u·k + j] + b[u·k + j]
+
+    The pieces of a unit are *adjacent* outputs of one matrix product, as in pylearn2;
+    `from_strided_pieces` converts weights of the other convention (TensorFlow Addons). There is
+    no other activation: the max of linear maps is the learned one, convex and piecewise linear.
+    Where pieces tie, the gradient is shared among them.
+
+    Shapes:
+        in `(batch, …, features)`, out `(batch, …, units)`. Weights: `kernel`
+        (features, units × num_pieces), `bias` (units × num_pieces,).
+
+    Args:
+        units: U, the number of outputs.
+        num_pieces: k, linear maps per unit. Default 2, as in the paper's CIFAR-10 convolutions;
+            1 is a linear layer.
+        use_bias: whether each piece has a bias. Default True.
+        kernel_initializer: Glorot uniform, for all U·k outputs together.
+        bias_initializer: zeros.
+        kernel_regularizer: penalty on the kernel. See `MomentumSGD` for weight decay.
+        bias_regularizer: penalty on the bias.
+        kernel_constraint: projection after each step; the paper uses a maximal norm,
+            `keras.constraints.MaxNorm`.
+        bias_constraint: projection after each step.
+        **kwargs: of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+
+    Raises:
+        ArgumentError: `units` or `num_pieces` is not an integer ≥ 1.
+
+    Example:
+        >>> import keras
+        >>> layer = MaxoutDense(500, num_pieces=5)
+        >>> tuple(layer(keras.ops.ones((1, 64))).shape), tuple(layer.kernel.shape)
+        ((1, 500), (64, 2500))
+
+    References:
+        Lecture, slide "Rectified Linear Unit Modifications"; Goodfellow, Warde-Farley, Mirza,
+        Courville, Bengio 2013, "Maxout Networks", section 3.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        num_pieces: int = 2,
+        *,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        owner = f"{type(self).__name__} '{self.name}'"
+        self.units = geometry.canonical_integer(units, "units", owner=owner)
+        self.num_pieces = geometry.canonical_integer(num_pieces, "num_pieces", owner=owner)
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        self.kernel_constraint = keras.constraints.get(kernel_constraint)
+        self.bias_constraint = keras.constraints.get(bias_constraint)
+        self.input_spec = keras.layers.InputSpec(min_ndim=2)
+
+    def build(self, input_shape: Shape) -> None:
+        features = input_shape[-1]
+        if features is None:
+            raise ValueError(f"MaxoutDense '{self.name}': the last axis must be known")
+        outputs = self.units * self.num_pieces
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(features, outputs),
+            initializer=self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias",
+                shape=(outputs,),
+                initializer=self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
+        self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: features})
+
+    def call(self, inputs: Any) -> Any:
+        pieces = keras.ops.matmul(inputs, self.kernel)
+        if self.bias is not None:
+            pieces = pieces + self.bias
+        return max_over_pieces(pieces, self.num_pieces)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape[:-1], self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "num_pieces": self.num_pieces,
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+            "bias_regularizer": keras.regularizers.serialize(self.bias_regularizer),
+            "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
+            "bias_constraint": keras.constraints.serialize(self.bias_constraint),
+        }
+
+
+@keras.saving.register_keras_serializable(package="convforge")
+class MaxoutConv2D(BaseConv2D):
+    """Convolutional Maxout: each feature map is the largest of `num_pieces` convolutions.
+
+        O[x, y, c] = max over j < k of  (I ⊛ K_{c·k + j})[x, y] + b_{c·k + j}
+
+    with the convolution ⊛ of equation (3). It is *one* convolution with `filters × num_pieces`
+    kernels and then the max over adjacent channels; `from_strided_pieces` converts weights of
+    the other convention (TensorFlow Addons). Where pieces tie, the gradient is shared.
+
+    Shapes:
+        in `(batch, height, width, channels)`, out `(batch, height', width', filters)`;
+        channels second with `data_format="channels_first"`. Height and width may be unknown.
+        Weights: `kernel` (k_h, k_w, channels / groups, filters × num_pieces), `bias`
+        (filters × num_pieces,).
+
+    Args:
+        filters: the number of output channels; there are `filters × num_pieces` kernels.
+        kernel_size: an integer or a pair (height, width).
+        num_pieces: k, kernels per output channel. Default 2, as in the paper's CIFAR-10 net; 1
+            is a linear convolution.
+        strides: as for `Conv2D`. Default 1.
+        padding: as for `Conv2D`. Default 0.
+        mode: as for `Conv2D`. Default "cross_correlation".
+        groups: as for `Conv2D`; a unit's pieces are in one group. Default 1.
+        **kwargs: `use_bias`, `kernel_initializer`, `bias_initializer`, `kernel_regularizer`,
+            `bias_regularizer`, `kernel_constraint`, `bias_constraint`, `data_format` as for
+            `Conv2D`, and those of `keras.layers.Layer`.
+
+    Raises:
+        ArgumentError: a value out of range, channels not divisible by groups, or a kernel larger
+            than the padded map.
+
+    Example:
+        >>> import keras
+        >>> layer = MaxoutConv2D(96, 8, num_pieces=2, padding=4)
+        >>> tuple(layer(keras.ops.ones((1, 32, 32, 3))).shape), tuple(layer.kernel.shape)
+        ((1, 33, 33, 96), (8, 8, 3, 192))
+
+    References:
+        Lecture, slide "Rectified Linear Unit Modifications"; Goodfellow, Warde-Farley, Mirza,
+        Courville, Bengio 2013, "Maxout Networks", section 3.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Any,
+        num_pieces: int = 2,
+        strides: Any = 1,
+        padding: Any = 0,
+        *,
+        mode: Mode = "cross_correlation",
+        groups: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        owner = f"{type(self).__name__} '{kwargs['name']}'" if kwargs.get("name") else ""
+        num_pieces = geometry.canonical_integer(num_pieces, "num_pieces", owner=owner)
+        super().__init__(
+            filters,
+            kernel_size,
+            kernels_per_filter=num_pieces,
+            strides=strides,
+            padding=padding,
+            mode=mode,
+            groups=groups,
+            **kwargs,
+        )
+        self.num_pieces = num_pieces
+
+    def call(self, inputs: Any) -> Any:
+        pieces = self.convolve(inputs, self.kernel, self.bias)
+        return max_over_pieces(pieces, self.num_pieces, axis=self._channel_axis)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "num_pieces": self.num_pieces}
+
+
+def from_strided_pieces(weight: Any, num_pieces: int) -> np.ndarray:
+    """A kernel or bias of TensorFlow Addons' Maxout, its outputs reordered for ours.
+
+    Ours, as pylearn2's, takes the pieces of unit u from adjacent outputs, u·k to u·k + k − 1.
+    TensorFlow Addons took them U units apart: u, u + U, u + 2U, … With U = outputs / k,
+
+        ours[…, u·k + j] = strided[…, j·U + u]
+
+    Args:
+        weight: an array whose last axis are the outputs, U·k of them. `groups=1`: across
+            groups the strided convention mixes outputs that ours keeps apart.
+        num_pieces: k.
+
+    Returns:
+        The reordered copy, of the same shape.
+
+    Raises:
+        ArgumentError: `num_pieces` does not divide the outputs.
+
+    Example:
+        Two units of three pieces; in the strided order 0 2 4 belong to one unit:
+
+        >>> from_strided_pieces([0, 1, 2, 3, 4, 5], num_pieces=3).tolist()
+        [0, 2, 4, 1, 3, 5]
+    """
+    strided = np.asarray(weight)
+    outputs = strided.shape[-1]
+    if num_pieces < 1 or outputs % num_pieces:
+        allowed = f"a divisor of the {outputs} outputs"
+        raise geometry.ArgumentError("num_pieces", num_pieces, allowed)
+    pieces_first = strided.reshape(*strided.shape[:-1], num_pieces, outputs // num_pieces)
+    return pieces_first.swapaxes(-1, -2).reshape(strided.shape)

@@ -1,0 +1,152 @@
+"""Stochastic gradient descent with momentum and weight decay: equations (14) to (16)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from convforge.geometry import ArgumentError
+
+#: Variables that weight decay leaves alone, as patterns of their paths: biases, PReLU slopes,
+#: and the scale and shift of normalisation layers.
+NO_DECAY = (r"(^|/)bias$", r"(^|/)alpha$", r"(^|/)gamma$", r"(^|/)beta$")
+
+
+@keras.saving.register_keras_serializable(package="convforge")
+class MomentumSGD(keras.optimizers.Optimizer):  # type: ignore[misc]
+    """Stochastic gradient descent with momentum and weight decay *through the velocity*.
+
+    For a mini-batch D_t, equations (15) and (16):
+
+        v ← α·v − β·ε·ω − ε·⟨∂L/∂ω⟩_{D_t}
+        ω ← ω + v
+
+    and with momentum = weight_decay = 0 equation (14), ω ← ω − ε·⟨∂L/∂ω⟩_{D_t}. These are
+    AlexNet's rule and its values for α and β.
+
+    What `weight_decay` means here: β is part of the gradient, as if L had the term ½·β·‖ω‖²
+    (`keras.regularizers.L2(β / 2)` gives the same weights, but adds its penalty to the reported
+    loss). So the decay is multiplied by ε and remembered by the velocity. Keras' own
+    `SGD(weight_decay=β)` shrinks ω ← ω − β·ε·ω before the step, outside the velocity: after many
+    steps the lecture's rule decays about 1 / (1 − α) = 10 times as strongly for the same β.
+    PyTorch's `SGD(momentum=α, weight_decay=β)` is this rule as long as ε is constant; its
+    velocity leaves ε out, so the two part when a schedule changes ε. The base class' attribute
+    `weight_decay` stays None, since Keras would decay a second time; ours is `coupled_decay`.
+
+    Clipping (`clipnorm`, `clipvalue`, `global_clipnorm`) acts on ⟨∂L/∂ω⟩ before the decay is
+    added. Mixed precision: wrap in `keras.optimizers.LossScaleOptimizer`, as Keras does itself.
+
+    Args:
+        learning_rate: ε, a number, a `LearningRateSchedule` or a function without arguments.
+            Default 0.01, AlexNet's.
+        momentum: α in [0, 1). Default 0.9, the lecture's.
+        weight_decay: β ≥ 0. Default 0.0005, the lecture's.
+        no_decay: regular expressions; a variable whose path (such as "conv1/kernel") one of them
+            is found in has β = 0. The default exempts biases, PReLU slopes, gamma and beta by
+            rule; add names to it: `(*NO_DECAY, "embedding")`. `()` decays everything, which is
+            (15) to the letter.
+        learning_rate_factors: pattern → factor: ε is multiplied by the factor of the first
+            pattern found in the path. cuda-convnet's biases: `{"bias$": 2.0}`.
+        decay_factors: pattern → factor for β in the same way, for what `no_decay` leaves.
+        name: the optimizer's name.
+        **kwargs: Keras' other arguments: `clipnorm`, `clipvalue`, `global_clipnorm`, `use_ema`,
+            `ema_momentum`, `ema_overwrite_frequency`, `loss_scale_factor`,
+            `gradient_accumulation_steps`.
+
+    Raises:
+        ArgumentError: a number out of range, a pattern that is no regular expression, or, once
+            the variables are known, a factor's pattern that fits none of them.
+
+    Example:
+        One weight, ω = 1, with a constant gradient of 1:
+
+        >>> import keras
+        >>> w = keras.Variable([1.0], name="kernel")
+        >>> optimizer = MomentumSGD(learning_rate=0.5, momentum=0.5, weight_decay=0.25)
+        >>> for _ in range(2):
+        ...     optimizer.apply([keras.ops.ones(1)], [w])
+        ...     print(w.numpy().item())
+        0.375
+        -0.484375
+
+    References:
+        Lecture, slides "Stochastic Gradient Descent"; Krizhevsky, Sutskever, Hinton 2012,
+        section 5.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0005,
+        *,
+        no_decay: Sequence[str] = NO_DECAY,
+        learning_rate_factors: Mapping[str, float] | None = None,
+        decay_factors: Mapping[str, float] | None = None,
+        name: str = "momentum_sgd",
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(learning_rate, int):
+            learning_rate = float(learning_rate)
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        if not 0 <= momentum < 1:
+            raise ArgumentError("momentum", momentum, "a number in [0, 1)", owner="MomentumSGD")
+        if weight_decay < 0:
+            raise ArgumentError("weight_decay", weight_decay, "a number ≥ 0", owner="MomentumSGD")
+        self.momentum = float(momentum)
+        self.coupled_decay = float(weight_decay)
+        self.no_decay = tuple(no_decay)
+        self.learning_rate_factors = dict(learning_rate_factors or {})
+        self.decay_factors = dict(decay_factors or {})
+
+    def build(self, variables: Sequence[Any]) -> None:
+        if self.built:
+            return
+        super().build(variables)
+        self._velocities = (
+            self.add_optimizer_variables(variables, "velocity") if self.momentum else []
+        )
+        paths = [variable.path for variable in variables]
+        self._rate_factors = [_factor(self.learning_rate_factors, path) for path in paths]
+        self._decays = [self._decay(path) for path in paths]
+
+    def _decay(self, path: str) -> float:
+        if any(re.search(pattern, path) for pattern in self.no_decay):
+            return 0.0
+        return self.coupled_decay * _factor(self.decay_factors, path)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Equations (15) and (16) for one variable."""
+        ops = keras.ops
+        index = self._get_variable_index(variable)
+        rate = ops.cast(learning_rate, variable.dtype)
+        if self._rate_factors[index] != 1:
+            rate = rate * self._rate_factors[index]
+        step = ops.cast(gradient, variable.dtype)
+        if self._decays[index]:
+            step = ops.add(step, ops.multiply(variable, self._decays[index]))
+        step = ops.multiply(step, rate)
+        if not self.momentum:
+            self.assign_sub(variable, step)
+            return
+        velocity = self._velocities[index]
+        self.assign(velocity, ops.subtract(ops.multiply(velocity, self.momentum), step))
+        self.assign_add(variable, velocity)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "momentum": self.momentum,
+            "weight_decay": self.coupled_decay,
+            "no_decay": self.no_decay,
+            "learning_rate_factors": self.learning_rate_factors,
+            "decay_factors": self.decay_factors,
+        }
+
+
+def _factor(factors: Mapping[str, float], path: str) -> float:
+    """The factor of the first pattern found in `path`, or 1."""
+    return next((factor for pattern, factor in factors.items() if re.search(pattern, path)), 1.0)
