@@ -1,0 +1,92 @@
+"""The hinge loss (12), which refuses targets other than −1 and 1.
+
+The lecture's other losses are Keras' own and computed exactly as written (a test shows it):
+cross-entropy (9) is `CategoricalCrossentropy` for one-hot and `SparseCategoricalCrossentropy` for
+integer targets, both with `from_logits=True` after a last layer without softmax; (10) is
+`MeanSquaredError`, (11) `MeanAbsoluteError`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from convforge.geometry import ArgumentError
+
+
+@keras.saving.register_keras_serializable(package="convforge")
+class Hinge(keras.losses.Loss):  # type: ignore[misc]
+    """Hinge loss, equation (12), for targets y ∈ {−1, 1}.
+
+        L(Y, Ŷ) = 1/N Σ_i max(1 − y_i·ŷ_i, 0)
+
+    Keras' own `Hinge` computes the same for such targets, but takes 0 and 1 for −1 and 1 when a
+    batch holds nothing else, and anything else as it is. This one refuses them: with an error
+    where the values can be seen, and inside compiled training, where nothing can be raised, with
+    a loss of NaN. `check_hinge_targets` looks at a whole data set beforehand.
+
+    Shapes:
+        targets and predictions `(batch, …)`, the same; the mean over all of them.
+
+    Args:
+        reduction: as for Keras' losses. Default "sum_over_batch_size", the lecture's 1/N.
+        name: default "hinge".
+        **kwargs: of `keras.losses.Loss`: `dtype`.
+
+    Raises:
+        ArgumentError: when called, on a target other than −1 and 1.
+
+    Example:
+        >>> import numpy as np
+        >>> float(Hinge()(np.array([[1.0], [-1.0]]), np.array([[0.25], [-3.0]])))
+        0.375
+
+    References:
+        Lecture, slide "Learning - Objective function - Regression".
+    """
+
+    def __init__(
+        self, reduction: str = "sum_over_batch_size", name: str = "hinge", **kwargs: Any
+    ) -> None:
+        super().__init__(reduction=reduction, name=name, **kwargs)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        values = _visible(y_true)
+        if values is not None:
+            check_hinge_targets(values)
+        ops = keras.ops
+        losses = ops.maximum(1.0 - y_true * y_pred, 0.0)
+        losses = ops.where(ops.equal(ops.abs(y_true), 1.0), losses, float("nan"))
+        return ops.mean(losses, axis=-1)
+
+
+def check_hinge_targets(targets: Any) -> None:
+    """Refuse targets that the hinge loss (12) is not defined for.
+
+    Args:
+        targets: an array of any shape.
+
+    Raises:
+        ArgumentError: a target other than −1 and 1; the error shows the first few.
+
+    Example:
+        >>> check_hinge_targets([-1, 1, 1])
+        >>> check_hinge_targets([0, 1, 1])
+        Traceback (most recent call last):
+            ...
+        convforge.geometry.ArgumentError: hinge targets=[0] is not allowed: give −1 or 1 each
+    """
+    values = np.asarray(targets)
+    wrong = np.unique(values[np.abs(values) != 1])[:5].tolist()
+    if wrong:
+        raise ArgumentError("hinge targets", wrong, "−1 or 1 each")
+
+
+def _visible(tensor: Any) -> np.ndarray | None:
+    """The values of `tensor`, or None while a backend traces code: then there are none yet."""
+    try:
+        return np.asarray(keras.ops.convert_to_numpy(tensor))
+    except (NotImplementedError, TypeError, ValueError, RuntimeError):
+        return None
