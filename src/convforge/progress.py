@@ -55,7 +55,8 @@ class _LiveTask(Task):
     def advance(self, steps: int = 1, figures: str = "") -> None:
         super().advance(steps)
         rate = f"{self.rate:,.0f} {self.unit}/s"
-        self._live.update(self._id, advance=steps, rate=rate, figures=figures)
+        changed = {"figures": figures} if figures else {}
+        self._live.update(self._id, advance=steps, rate=rate, **changed)
 
 
 class Progress:

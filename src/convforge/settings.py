@@ -128,6 +128,7 @@ class MLflowTracking(_Group):
     uri: str | None
     experiment: Annotated[str, Field(min_length=1)]
     run_name: str | None
+    parent_run: str | None
 
 
 class NoTracking(_Group):
@@ -164,7 +165,7 @@ class Settings(_Group):
         """
         try:
             # As JSON, because there a list may stand for a tuple while types stay strict.
-            return cls.model_validate_json(json.dumps(config))
+            return cls.model_validate_json(json.dumps(config), strict=True)
         except ValidationError as error:
             lines = dict.fromkeys(_explain(item, config) for item in error.errors())
             raise InputError("\n".join(lines)) from error

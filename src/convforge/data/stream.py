@@ -62,10 +62,9 @@ class Stream:
         augmented = self._augmenter(augmentation, seed)
 
         def epoch_batches(epoch: Any) -> Batches:
-            order = _shuffled(self._files("train"), seed, epoch)
-            chunks = self._read(order)
-            if limit_examples is not None:
-                # The first examples of the split, not of a shuffled order: the same in all epochs.
+            if limit_examples is None:
+                chunks = self._read(_shuffled(self._files("train"), seed, epoch))
+            else:  # The first examples of the split: the same ones in all epochs.
                 chunks = self._read(self._files("train")).rebatch(limit_examples).take(1)
             blocks = chunks.rebatch(block).enumerate()
             shuffled = blocks.map(lambda number, rows: _permuted(rows, seed, epoch, number))
@@ -91,6 +90,21 @@ class Stream:
             num_parallel_calls=self._parallel,
             deterministic=True,
         ).prefetch(tf.data.AUTOTUNE)
+
+    def augmentations(
+        self, *, seed: int, augmentation: Augmentation, images: int, epochs: int
+    ) -> list[list[Any]]:
+        """The first `images` of the training split, each followed by its draws in `epochs` epochs.
+
+        Exactly what `training` yields for them, since a draw depends on nothing else.
+        """
+        originals, _, indices = next(iter(self._read(self._files("train")).rebatch(images)))
+        augmented = self._augmenter(augmentation, seed)
+        draws = [
+            augmented(originals, tf.constant(epoch, tf.int64), indices) for epoch in range(epochs)
+        ]
+        columns = [originals.numpy(), *(draw.numpy() for draw in draws)]
+        return [[column[row] for column in columns] for row in range(len(originals))]
 
     def examples(self, split: str) -> int:
         """The number of examples in `split`."""
@@ -128,7 +142,7 @@ class Stream:
         return images, features["labels"].values, features["indices"].values
 
     def _augmenter(self, augmentation: Augmentation, seed: int) -> Callable[[Any, Any, Any], Any]:
-        if augmentation == Augmentation():
+        if not augmentation.active:
             return lambda images, epoch, indices: tf.cast(images, tf.float32)
         height, width, _ = self.manifest.image_shape
         size = (height, width)

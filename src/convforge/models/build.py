@@ -101,7 +101,7 @@ def _normalized(
 
 
 def _prelu(name: str, initial_slope: float) -> keras.layers.Layer:
-    return lecture.PReLU(alpha_initializer=keras.initializers.Constant(initial_slope), name=name)
+    return lecture.PReLU(alpha_initializer=initial_slope, name=name)
 
 
 def _activation(name: str, function: str) -> keras.layers.Layer:

@@ -1,0 +1,1 @@
+"""Pictures of a run: learning curves, kernels, confusion matrix, sheets of images."""

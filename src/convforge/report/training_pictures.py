@@ -1,0 +1,60 @@
+"""The pictures that every training run leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+
+from convforge.report.curves import draw_curves, read_history
+from convforge.report.kernels import draw_kernels
+from convforge.report.sheet import draw_sheet
+from convforge.training.callbacks import HISTORY
+
+if TYPE_CHECKING:
+    from convforge.training.fitting import Fit
+
+_SHEET_ROWS, _SHEET_DRAWS = 6, 9
+
+
+def draw_training_pictures(fit: Fit, run: Path, folder: Path) -> list[Path]:
+    """Learning curves, the first layer's kernels, and augmented images, as PNG in `folder`.
+
+    A network without a convolution has no kernels to show.
+
+    Returns:
+        The files written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = [folder / "learning_curves.png", folder / "augmented_images.png"]
+    draw_curves(read_history(run / HISTORY), pictures[0])
+    _draw_augmentations(fit, pictures[1])
+    kernels = _first_kernels(fit.model)
+    if kernels is not None:
+        name, weights = kernels
+        pictures.append(folder / "first_layer_kernels.png")
+        height, width, channels, number = weights.shape
+        title = f"{name}: {number} kernels of {height}×{width}×{channels}"
+        draw_kernels(weights, pictures[-1], title=title)
+    return pictures
+
+
+def _first_kernels(model: keras.Model) -> tuple[str, np.ndarray] | None:
+    for layer in model.layers:
+        for weight in layer.weights:
+            if len(weight.shape) == 4:
+                return layer.name, np.asarray(keras.ops.convert_to_numpy(weight))
+    return None
+
+
+def _draw_augmentations(fit: Fit, path: Path) -> None:
+    """Each row: one training image, then what it was in the first epochs."""
+    rows = fit.stream.augmentations(
+        seed=fit.settings.seed,
+        augmentation=fit.settings.augment,
+        images=_SHEET_ROWS,
+        epochs=_SHEET_DRAWS,
+    )
+    draw_sheet(rows, path, title="left: the image; right: what training saw of it, epoch by epoch")

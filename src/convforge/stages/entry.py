@@ -1,0 +1,56 @@
+"""What the stages' command lines share: their arguments, and errors without a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from convforge.errors import InputError
+from convforge.geometry import ArgumentError
+from convforge.progress import Progress, Verbosity
+
+INTERRUPTED = 130
+
+
+def stage_parser(description: str, *folders: str) -> argparse.ArgumentParser:
+    """A parser with `--params`, -q, -v and one option for each of `folders`."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="resolved config")
+    for folder in folders:
+        parser.add_argument(f"--{folder}", type=Path, required=True, help=f"the {folder} folder")
+    add_verbosity(parser)
+    return parser
+
+
+def add_verbosity(parser: argparse.ArgumentParser) -> None:
+    """Add -q and -v."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings")
+    group.add_argument("-v", "--verbose", action="store_true", help="say more")
+
+
+def progress_of(arguments: argparse.Namespace) -> Progress:
+    """The progress reporter that -q and -v ask for."""
+    if arguments.quiet:
+        return Progress(Verbosity.QUIET)
+    return Progress(Verbosity.VERBOSE if arguments.verbose else Verbosity.NORMAL)
+
+
+def run_guarded(command: Callable[[], object]) -> int:
+    """Run `command`; a user's mistake is one line on standard error, a bug keeps its traceback.
+
+    Returns:
+        The exit status: 0, 2 for a mistake, 130 for Ctrl-C.
+    """
+    try:
+        command()
+    except (InputError, ArgumentError) as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return 0

@@ -1,0 +1,92 @@
+"""Preprocess: image files → shards and a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import FileLock
+
+from convforge.composition import project_root, read_params
+from convforge.data.manifest import FILE_NAME, Manifest
+from convforge.data.preparation import prepare
+from convforge.data.sources import open_source
+from convforge.errors import InputError
+from convforge.progress import Progress
+from convforge.settings import Settings, resolve_path
+from convforge.stages.entry import progress_of, run_guarded, stage_parser
+
+
+def preprocess(settings: Settings, out: Path, root: Path, progress: Progress) -> Manifest:
+    """Prepare the config's data into `out`, and say what was found."""
+    manifest = prepare(settings.data, resolve_path(settings.data.path, root), out, progress)
+    progress.say(describe(manifest))
+    return manifest
+
+
+def describe(manifest: Manifest) -> str:
+    """One line: classes, shape, sizes of the splits, files left out."""
+    shape = "×".join(str(size) for size in manifest.image_shape)
+    sizes = ", ".join(f"{split.examples:,} {name}" for name, split in manifest.splits.items())
+    bad = f", {len(manifest.bad_items)} files left out" if manifest.bad_items else ""
+    return f"{manifest.name}: {len(manifest.classes)} classes, {shape} pixels, {sizes}{bad}"
+
+
+def prepared(settings: Settings, root: Path, progress: Progress) -> Path:
+    """A folder with the config's data prepared: made at the first use, found again after.
+
+    It lies in `outputs/data/`, keyed by the config's `data` group and by the names, sizes and dates
+    of the source's files, so commands beside DVC share it and touch nothing of DVC's.
+    """
+    source = resolve_path(settings.data.path, root)
+    open_source(source)
+    key = hashlib.sha256(settings.data.model_dump_json().encode() + _stamp(source)).hexdigest()
+    folder = root / "outputs" / "data" / f"{settings.data.name}-{key[:16]}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # The jobs of a sweep ask for the same data at the same time.
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not (folder / FILE_NAME).is_file():
+            preprocess(settings, folder, root, progress)
+    return folder
+
+
+def _stamp(source: Path) -> bytes:
+    files = sorted(file for file in source.rglob("*")) if source.is_dir() else [source]
+    facts = []
+    for file in files:
+        status = file.stat()
+        facts.append((str(file.resolve()), status.st_size, status.st_mtime_ns))
+    return json.dumps(facts).encode()
+
+
+def matching_manifest(settings: Settings, data: Path) -> Manifest:
+    """The manifest in `data`, if it was made by this config's `data` group.
+
+    Raises:
+        InputError: it was made by another; names the keys that differ.
+    """
+    manifest = Manifest.read(data)
+    wanted = settings.data.model_dump()
+    if manifest.config != wanted:
+        keys = [f"data.{key}" for key in wanted if manifest.config.get(key) != wanted[key]]
+        raise InputError(
+            f"{data} was prepared with another {', '.join(keys)}: run `convforge preprocess` again"
+        )
+    return manifest
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The stage's command line."""
+    arguments = stage_parser("Prepare the images for training.", "out").parse_args(argv)
+    return run_guarded(
+        lambda: preprocess(
+            read_params(arguments.params), arguments.out, project_root(), progress_of(arguments)
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

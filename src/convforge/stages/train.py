@@ -1,0 +1,201 @@
+"""Train: prepared data → a model, its history and its pictures, and an MLflow run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import convforge
+from convforge.composition import project_root, read_params
+from convforge.data.manifest import Manifest
+from convforge.progress import Progress
+from convforge.settings import MLflowTracking, Settings
+from convforge.stages.entry import progress_of, run_guarded, stage_parser
+from convforge.stages.preprocess import matching_manifest
+from convforge.tracking.delivery import Delivery
+from convforge.tracking.journal import Journal
+from convforge.tracking.provenance import provenance_tags
+
+CONFIG = "config.yaml"
+MODEL = "model"
+PICTURES = "pictures"
+
+
+@dataclass(frozen=True)
+class RunLabel:
+    """What a run is called, and what is said of it besides its config."""
+
+    name: str
+    tags: Mapping[str, str]
+
+
+def train(
+    settings: Settings,
+    data: Path,
+    out: Path,
+    root: Path,
+    progress: Progress,
+    label: RunLabel | None = None,
+) -> Mapping[str, float]:
+    """Train the config's network on the prepared `data` and leave everything in `out`.
+
+    Returns:
+        The figures of the last epoch.
+
+    Raises:
+        InputError: `data` was prepared by another config, or a layer does not fit it.
+    """
+    from convforge.training import backend
+
+    manifest = matching_manifest(settings, data)
+    backend.start(seed=settings.seed, deterministic=settings.trainer.deterministic)
+
+    from convforge.training.fitting import prepare_fit
+
+    fit = prepare_fit(settings, manifest, data)
+    out.mkdir(parents=True, exist_ok=True)
+    config = out / CONFIG
+    config.write_text(yaml.safe_dump(dump(settings), sort_keys=False), encoding="utf-8")
+    journal = Journal(out)
+    delivery = _delivery(settings, journal, root)
+    label = label or RunLabel(default_name(settings), {})
+    _begin(journal, settings, manifest, label, root)
+    journal.artifact(config)
+    status = "FAILED"
+    try:
+        delivery.deliver()
+        fit.run(out, journal, progress, delivery.deliver)
+        _save(fit, out, manifest, journal)
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        journal.end(status)
+        delivery.deliver()
+    figures = _last_figures(journal)
+    progress.say(f"model: {out / MODEL}    pictures: {out / PICTURES}")
+    return figures
+
+
+def dump(settings: Settings) -> dict[str, Any]:
+    """The settings as the config that parses to them."""
+    return settings.model_dump(mode="json", by_alias=True)
+
+
+def default_name(settings: Settings) -> str:
+    """Model and data, where nobody gave a name."""
+    given = settings.tracking.run_name if isinstance(settings.tracking, MLflowTracking) else None
+    return given or f"{settings.model.name}-{settings.data.name}"
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots.
+
+    Example:
+        >>> flatten({"optimizer": {"momentum": 0.9}, "seed": 0})
+        {'optimizer.momentum': 0.9, 'seed': 0}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+class _NoDelivery:
+    """Keeps the journal where it is."""
+
+    run_id = None
+
+    def deliver(self) -> None:
+        """Send nothing."""
+
+
+def _delivery(settings: Settings, journal: Journal, root: Path) -> Delivery | _NoDelivery:
+    if isinstance(settings.tracking, MLflowTracking):
+        return Delivery(journal, settings.tracking, root)
+    return _NoDelivery()
+
+
+def _begin(
+    journal: Journal, settings: Settings, manifest: Manifest, label: RunLabel, root: Path
+) -> None:
+    tags = {
+        **provenance_tags(root),
+        "convforge.version": convforge.__version__,
+        "convforge.data_digest": manifest.digest,
+        **label.tags,
+    }
+    config = dump(settings)
+    config.pop("tracking")
+    journal.begin(name=label.name, tags=tags, params=flatten(config))
+    profile = {name: split.examples for name, split in manifest.splits.items()}
+    journal.dataset(
+        name=manifest.name,
+        digest=manifest.digest,
+        source=manifest.source,
+        profile={**profile, "classes": len(manifest.classes), "image": manifest.image_shape},
+    )
+
+
+def _save(fit: Any, out: Path, manifest: Manifest, journal: Journal) -> None:
+    from convforge.prediction import ModelCard, save_model
+    from convforge.report.training_pictures import draw_training_pictures
+
+    card = ModelCard(
+        name=fit.settings.model.name,
+        classes=manifest.classes,
+        image_shape=manifest.image_shape,
+        data_digest=manifest.digest,
+        version=convforge.__version__,
+    )
+    save_model(out / MODEL, fit.model, card)
+    for picture in draw_training_pictures(fit, out, out / PICTURES):
+        journal.artifact(picture, PICTURES)
+    journal.model(out / MODEL, _signature(card.image_shape, len(card.classes)))
+
+
+def _signature(image_shape: Sequence[int], classes: int) -> dict[str, str]:
+    """MLflow's model signature: pixels in, probabilities out, any number of images."""
+
+    def tensor(name: str, dtype: str, shape: Sequence[int]) -> str:
+        spec = {"dtype": dtype, "shape": [-1, *shape]}
+        return json.dumps([{"name": name, "type": "tensor", "tensor-spec": spec}])
+
+    return {
+        "inputs": tensor("image", "uint8", image_shape),
+        "outputs": tensor("probability", "float32", [classes]),
+    }
+
+
+def _last_figures(journal: Journal) -> Mapping[str, float]:
+    figures = [event.content["values"] for event in journal.events() if event.kind == "metrics"]
+    return figures[-1] if figures else {}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The stage's command line."""
+    parser = stage_parser("Train the config's network.", "data", "out")
+    arguments = parser.parse_args(argv)
+    return run_guarded(
+        lambda: train(
+            read_params(arguments.params),
+            arguments.data,
+            arguments.out,
+            project_root(),
+            progress_of(arguments),
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""Where a run comes from: who, which commit, which experiment."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+from pathlib import Path
+
+
+def provenance_tags(root: Path) -> dict[str, str]:
+    """Tags under the names that MLflow's pages look for, and the DVC experiment's name."""
+    tags = {
+        "mlflow.user": _user(),
+        "mlflow.source.type": "PROJECT",
+        "mlflow.source.name": "convforge",
+    }
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit:
+        tags["mlflow.source.git.commit"] = commit
+        tags["convforge.git_changes"] = "yes" if _git(root, "status", "--porcelain") else "no"
+    experiment = os.environ.get("DVC_EXP_NAME")
+    if experiment:
+        tags["dvc.experiment"] = experiment
+    return tags
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # A container's user need not have a name.
+        return "unknown"
+
+
+def _git(root: Path, *arguments: str) -> str:
+    try:
+        return subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # Not a repository, or no git: no tag.
+        return ""

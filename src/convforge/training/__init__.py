@@ -1,0 +1,1 @@
+"""One training run: backend, optimizer and schedule, the loop's callbacks, what is saved."""

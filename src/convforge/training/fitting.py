@@ -1,0 +1,124 @@
+"""From settings and prepared data to a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from convforge.data.manifest import Manifest
+from convforge.data.stream import Stream
+from convforge.errors import InputError
+from convforge.models.build import build_model, logits_model
+from convforge.models.summary import LayerError
+from convforge.progress import Progress
+from convforge.settings import Settings
+from convforge.tracking.journal import Journal
+from convforge.training.callbacks import EpochRecord, LiveProgress
+from convforge.training.optimization import make_optimizer
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A run prepared: the network, the same network without its softmax, and the batches.
+
+    Training minimises the cross-entropy (9) of the logits; the two models share their weights.
+    """
+
+    settings: Settings
+    manifest: Manifest
+    stream: Stream
+    model: keras.Model
+    trainable: keras.Model
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Iterations in an epoch, the last, smaller batch included."""
+        trainer = self.settings.trainer
+        examples = min(
+            self.stream.examples("train"), trainer.limit_examples or self.stream.examples("train")
+        )
+        steps = ceil(examples / trainer.batch_size)
+        return min(steps, trainer.limit_steps or steps)
+
+    def run(
+        self, folder: Path, journal: Journal, progress: Progress, after_epoch: Callable[[], None]
+    ) -> None:
+        """Train for all epochs, recording each in `folder` and `journal`."""
+        trainer = self.settings.trainer
+        self.trainable.compile(
+            optimizer=make_optimizer(
+                self.settings.optimizer,
+                self.settings.schedule,
+                epochs=trainer.epochs,
+                steps_per_epoch=self.steps_per_epoch,
+            ),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
+            jit_compile=False if trainer.deterministic else "auto",
+        )
+        total = trainer.epochs * self.steps_per_epoch * trainer.batch_size
+        with progress.task("train", unit="images", total=total) as task:
+            self.trainable.fit(
+                self.training_batches(),
+                epochs=trainer.epochs,
+                steps_per_epoch=self.steps_per_epoch,
+                validation_data=self._validation_batches(),
+                verbose=0,
+                callbacks=[
+                    LiveProgress(
+                        progress, task, epochs=trainer.epochs, batch_size=trainer.batch_size
+                    ),
+                    EpochRecord(folder, journal, after_epoch),
+                ],
+            )
+
+    def training_batches(self) -> Any:
+        """The augmented batches of all epochs."""
+        trainer = self.settings.trainer
+        return self.stream.training(
+            seed=self.settings.seed,
+            epochs=range(trainer.epochs),
+            augmentation=self.settings.augment,
+            shuffle_bytes=trainer.shuffle_megabytes << 20,
+            limit_examples=trainer.limit_examples,
+            limit_steps=trainer.limit_steps,
+        )
+
+    def _validation_batches(self) -> Any:
+        if not self.stream.examples("validation"):
+            return None
+        return self.stream.sequential("validation", self.settings.trainer.limit_steps)
+
+
+def prepare_fit(settings: Settings, manifest: Manifest, data: Path) -> Fit:
+    """Build the network for the data.
+
+    Raises:
+        InputError: a layer does not fit; names its key in the config.
+    """
+    try:
+        model = build_model(
+            settings.model.specs(),
+            image_shape=tuple(manifest.image_shape),
+            num_classes=len(manifest.classes),
+            normalize=settings.model.normalize,
+            mean=manifest.statistics.mean,
+            std=manifest.statistics.std,
+            name=settings.model.name,
+        )
+        trainable = logits_model(model)
+    except LayerError as error:
+        raise InputError(f"model.layers.{error.layer}: {error}") from error
+    if model.output_shape[1:] != (len(manifest.classes),):
+        raise InputError(
+            f"model.layers ends in shape {model.output_shape[1:]}, but the data has "
+            f"{len(manifest.classes)} classes; `units: null` means as many as there are"
+        )
+    trainer = settings.trainer
+    stream = Stream(data, manifest, trainer.batch_size, trainer.input_threads)
+    return Fit(settings, manifest, stream, model, trainable)
