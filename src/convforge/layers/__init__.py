@@ -5,13 +5,17 @@ Flatten, Softmax.
 """
 
 from convforge.layers.convolution import Conv2D
+from convforge.layers.local import LocallyConnected2D
 from convforge.layers.maxout import MaxoutConv2D, MaxoutDense, from_strided_pieces
+from convforge.layers.normalization import LocalResponseNormalization
 from convforge.layers.pooling import AveragePooling2D, MaxPooling2D
 from convforge.layers.prelu import PReLU
 
 __all__ = [
     "AveragePooling2D",
     "Conv2D",
+    "LocalResponseNormalization",
+    "LocallyConnected2D",
     "MaxPooling2D",
     "MaxoutConv2D",
     "MaxoutDense",

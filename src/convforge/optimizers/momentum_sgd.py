@@ -93,25 +93,53 @@ class MomentumSGD(keras.optimizers.Optimizer):  # type: ignore[misc]
             learning_rate = float(learning_rate)
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         if not 0 <= momentum < 1:
-            raise ArgumentError("momentum", momentum, "a number in [0, 1)", owner="MomentumSGD")
-        if weight_decay < 0:
-            raise ArgumentError("weight_decay", weight_decay, "a number ≥ 0", owner="MomentumSGD")
+            raise ArgumentError("momentum", momentum, "a number in [0, 1)", owner=self._owner)
+        if weight_decay is None or weight_decay < 0:
+            raise ArgumentError("weight_decay", weight_decay, "a number ≥ 0", owner=self._owner)
         self.momentum = float(momentum)
         self.coupled_decay = float(weight_decay)
-        self.no_decay = tuple(no_decay)
-        self.learning_rate_factors = dict(learning_rate_factors or {})
-        self.decay_factors = dict(decay_factors or {})
+        self.no_decay = [self._pattern("no_decay", pattern) for pattern in no_decay]
+        self.learning_rate_factors = self._factors("learning_rate_factors", learning_rate_factors)
+        self.decay_factors = self._factors("decay_factors", decay_factors)
+
+    @property
+    def _owner(self) -> str:
+        return f"MomentumSGD '{self.name}'"
+
+    def _pattern(self, argument: str, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            allowed = f"a regular expression ({error})"
+            raise ArgumentError(argument, pattern, allowed, owner=self._owner) from error
+        return pattern
+
+    def _factors(self, argument: str, factors: Mapping[str, float] | None) -> dict[str, float]:
+        for pattern, factor in (factors or {}).items():
+            self._pattern(argument, pattern)
+            if factor < 0:
+                allowed = "factors ≥ 0"
+                raise ArgumentError(argument, {pattern: factor}, allowed, owner=self._owner)
+        return {pattern: float(factor) for pattern, factor in (factors or {}).items()}
 
     def build(self, variables: Sequence[Any]) -> None:
         if self.built:
             return
         super().build(variables)
+        paths = [variable.path for variable in variables]
+        self._check_used("learning_rate_factors", self.learning_rate_factors, paths)
+        self._check_used("decay_factors", self.decay_factors, paths)
         self._velocities = (
             self.add_optimizer_variables(variables, "velocity") if self.momentum else []
         )
-        paths = [variable.path for variable in variables]
         self._rate_factors = [_factor(self.learning_rate_factors, path) for path in paths]
         self._decays = [self._decay(path) for path in paths]
+
+    def _check_used(self, argument: str, factors: Mapping[str, float], paths: list[str]) -> None:
+        for pattern in factors:
+            if not any(re.search(pattern, path) for path in paths):
+                allowed = f"a pattern found in one of the variables {', '.join(paths)}"
+                raise ArgumentError(argument, pattern, allowed, owner=self._owner)
 
     def _decay(self, path: str) -> float:
         if any(re.search(pattern, path) for pattern in self.no_decay):
@@ -141,9 +169,9 @@ class MomentumSGD(keras.optimizers.Optimizer):  # type: ignore[misc]
             **super().get_config(),
             "momentum": self.momentum,
             "weight_decay": self.coupled_decay,
-            "no_decay": self.no_decay,
-            "learning_rate_factors": self.learning_rate_factors,
-            "decay_factors": self.decay_factors,
+            "no_decay": list(self.no_decay),
+            "learning_rate_factors": dict(self.learning_rate_factors),
+            "decay_factors": dict(self.decay_factors),
         }
 
 
