@@ -1,4 +1,4 @@
-"""The one exception for what a user can put right: the command line shows it without a traceback."""
+"""The exception for what a user can put right; the command line shows it without a traceback."""
 
 
 class InputError(ValueError):

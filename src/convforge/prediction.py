@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from convforge.data.decode import BadImage, decode
+from convforge.data.decode import BadImageError, decode
 from convforge.errors import InputError
 
 WEIGHTS = "model.keras"
@@ -42,16 +41,6 @@ class Predictor:
         """Class probabilities `(n, classes)` of pixels `(n, height, width, channels)` in 0..255."""
         return np.asarray(self.model.predict(np.asarray(images, np.float32), verbose=0))
 
-    def read(self, path: Path) -> NDArray[np.uint8]:
-        """The pixels of an image file, resized to what the model takes."""
-        height, width, channels = self.card.image_shape
-        try:
-            return decode(path.read_bytes(), channels=channels, size=(height, width))
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror}") from error
-        except BadImage as error:
-            raise InputError(f"{path}: {error}") from error
-
 
 def save_model(folder: Path, model: Any, card: ModelCard) -> None:
     """Write the model and its card into `folder`."""
@@ -60,24 +49,47 @@ def save_model(folder: Path, model: Any, card: ModelCard) -> None:
     (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def load_predictor(path: Path) -> Predictor:
-    """The model in `path`: its folder, its `model.keras`, or a run's folder such as build/train.
+def find_model(path: Path) -> Path:
+    """The folder of the model at `path`: itself, that of a `model.keras`, or within a run's folder.
 
     Raises:
         InputError: there is no model.
     """
-    candidates: Sequence[Path] = (path, path.parent, path / "model", path / "data" / "model")
+    # MLflow downloads a logged model with its files below `data`.
+    candidates = (path, path.parent, path / "model", path / "data" / "model")
     for folder in candidates:
         if (folder / CARD).is_file() and (folder / WEIGHTS).is_file():
-            return _load(folder)
+            return folder
     raise InputError(f"{path} holds no model ({WEIGHTS} and {CARD}): train one first")
 
 
-def _load(folder: Path) -> Predictor:
+def read_card(folder: Path) -> ModelCard:
+    """The card of the model in `folder`."""
+    return ModelCard.model_validate_json((folder / CARD).read_bytes())
+
+
+def read_image(path: Path, card: ModelCard) -> NDArray[np.uint8]:
+    """The pixels of an image file, as the model takes them.
+
+    Raises:
+        InputError: the file cannot be read or is not an image.
+    """
+    height, width, channels = card.image_shape
+    try:
+        return decode(path.read_bytes(), channels=channels, size=(height, width))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    except BadImageError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def load_predictor(path: Path) -> Predictor:
+    """The model at `path`, loaded; see `find_model`."""
+    folder = find_model(path)
+    from convforge.training.backend import import_keras
+
+    import_keras()
     import keras
 
-    import convforge.layers  # noqa: F401  registers the layers with Keras
-
     model = keras.saving.load_model(folder / WEIGHTS, compile=False)
-    card = ModelCard.model_validate_json((folder / CARD).read_bytes())
-    return Predictor(model, card)
+    return Predictor(model, read_card(folder))

@@ -12,12 +12,12 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
-from rich.progress import TaskID
 
 
 class Verbosity(IntEnum):
@@ -50,13 +50,14 @@ class _LiveTask(Task):
     def __init__(self, live: RichProgress, name: str, unit: str, total: int | None) -> None:
         super().__init__(name, unit, total)
         self._live = live
+        self._figures = ""
         self._id: TaskID = live.add_task(name, total=total, rate="", figures="")
 
     def advance(self, steps: int = 1, figures: str = "") -> None:
         super().advance(steps)
         rate = f"{self.rate:,.0f} {self.unit}/s"
-        changed = {"figures": figures} if figures else {}
-        self._live.update(self._id, advance=steps, rate=rate, **changed)
+        self._figures = figures or self._figures
+        self._live.update(self._id, advance=steps, rate=rate, figures=self._figures)
 
 
 class Progress:

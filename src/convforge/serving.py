@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convforge.prediction import Predictor, load_predictor
-from convforge.training.backend import quiet_tensorflow
 
 
 class _ServedModel:
@@ -23,5 +22,4 @@ class _ServedModel:
 
 def _load_pyfunc(path: str) -> _ServedModel:
     """MLflow's entry point: the model in the folder `path`."""
-    quiet_tensorflow()
     return _ServedModel(load_predictor(Path(path)))

@@ -10,9 +10,20 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-from collections.abc import Mapping
+import types
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias, Union, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Self,
+    TypeAlias,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -45,10 +56,17 @@ class DataSettings(_Group):
         Annotated[list[Annotated[int, Field(ge=1, le=16384)]], Field(min_length=2, max_length=2)]
         | None
     )
+    resize: bool
     split: SplitSettings
     on_bad: Literal["quarantine", "error"]
     max_bad_share: Annotated[float, Field(ge=0, le=1)]
     shard_examples: Annotated[int, Field(ge=1)]
+    num_classes: Annotated[int, Field(ge=2)] | None
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """Height, width, channels, where the config fixes the size."""
+        return None if self.size is None else (self.size[0], self.size[1], self.channels)
 
 
 class ModelSettings(_Group):
@@ -174,30 +192,33 @@ class Settings(_Group):
 def _explain(error: Any, config: Mapping[str, Any]) -> str:
     """One line for one of pydantic's errors: key, value, what is allowed, nearest name."""
     path, value = _locate(error["loc"], config)
-    kind, context = error["type"], error.get("ctx", {})
-    if kind == "extra_forbidden" or kind == "unexpected_keyword_argument":
-        known = _known_keys(path[:-1], config)
-        return f"{_dotted(path)} is not a key{nearest(str(path[-1]), known)}"
-    if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
-        return f"{_dotted((*path, error['loc'][-1]) if error['loc'][-1] not in path else path)} is missing"
-    if kind == "value_error" and isinstance(context.get("error"), ArgumentError):
-        cause = context["error"]
-        key = (*path, *str(cause.argument).split("."))
-        return f"{_dotted(key)}={cause.value!r} is not allowed: give {cause.allowed}"
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        tag_key = str(context["discriminator"]).strip("'")
-        if kind == "union_tag_not_found":
-            return f"{_dotted((*path, tag_key))} is missing"
-        expected = [name.strip(" '") for name in context["expected_tags"].split(",")]
-        hint = nearest(context["tag"], expected)
-        return f"{_dotted((*path, tag_key))}={context['tag']!r} is not one of {', '.join(expected)}{hint}"
-    if kind == "literal_error":
-        hint = nearest(
-            str(value), context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        )
-        return f"{_dotted(path)}={value!r} is not allowed: give {context['expected']}{hint}"
-    message = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return f"{_dotted(path)}={value!r}: {message}"
+    key, last = _dotted(path), str(error["loc"][-1])
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            return f"{key} is not a key{nearest(last, _known_keys(path[:-1], config))}"
+        case "missing" | "missing_argument" | "missing_keyword_only_argument":
+            return f"{_dotted((*path, last))} is missing"
+        case "union_tag_not_found":
+            return f"{_dotted((*path, _tag_key(context)))} is missing"
+        case "union_tag_invalid":
+            known = [name.strip(" '") for name in context["expected_tags"].split(",")]
+            tag = context["tag"]
+            hint = nearest(tag, known)
+            return f"{_dotted((*path, _tag_key(context)))}={tag!r} is not known{hint}"
+        case "literal_error":
+            known = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+            hint = nearest(str(value), known)
+            return f"{key}={value!r} is not allowed{hint}"
+        case "value_error" if isinstance(context["error"], ArgumentError):
+            cause = context["error"]
+            key = _dotted((*path, cause.argument))
+            return f"{key}={cause.value!r} is not allowed: give {cause.allowed}"
+    return f"{key}={value!r}: {error['msg'].removeprefix('Input ')}"
+
+
+def _tag_key(context: Mapping[str, str]) -> str:
+    return context["discriminator"].strip("'")
 
 
 def _locate(location: tuple[Any, ...], config: Any) -> tuple[tuple[Any, ...], Any]:
@@ -208,11 +229,9 @@ def _locate(location: tuple[Any, ...], config: Any) -> tuple[tuple[Any, ...], An
     path: list[Any] = []
     value: Any = config
     for step in location:
-        if (
-            isinstance(value, Mapping)
-            and step in value
-            or (isinstance(value, list) and isinstance(step, int) and step < len(value))
-        ):
+        in_mapping = isinstance(value, Mapping) and step in value
+        in_list = isinstance(value, list) and isinstance(step, int) and step < len(value)
+        if in_mapping or in_list:
             path.append(step)
             value = value[step]
     return tuple(path), value
@@ -234,8 +253,6 @@ def _known_keys(path: tuple[Any, ...], config: Any) -> list[str]:
 
 def _field_types(model: Any) -> dict[str, Any]:
     if dataclasses.is_dataclass(model):
-        from typing import get_type_hints
-
         hints = get_type_hints(model)
         return {field.name: hints[field.name] for field in dataclasses.fields(model)}
     return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
@@ -263,8 +280,6 @@ def _unwrap(annotation: Any) -> Any:
 
 
 def _union_members(annotation: Any) -> list[Any]:
-    import types
-
     if get_origin(annotation) in (Union, types.UnionType):
         nested = [_union_members(_unwrap(member)) for member in get_args(annotation)]
         return [member for members in nested for member in members if member is not type(None)]
@@ -275,8 +290,13 @@ def _dotted(path: tuple[Any, ...]) -> str:
     return ".".join(str(step) for step in path)
 
 
-def nearest(name: str, known: list[str]) -> str:
-    """A hint at the valid name nearest to `name`, or at all of them."""
+def nearest(name: str, known: Sequence[str]) -> str:
+    """A hint at the valid name nearest to `name`, or at all of them.
+
+    Example:
+        >>> nearest("learnin_rate", ["learning_rate", "momentum"])
+        '; did you mean learning_rate?'
+    """
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
 

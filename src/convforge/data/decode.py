@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 
-class BadImage(ValueError):
+class BadImageError(ValueError):
     """Why a file is not used, in a few words."""
 
 
@@ -33,7 +33,7 @@ def decode(
         `(height, width, channels)`, 0..255.
 
     Raises:
-        BadImage: empty, not an image, truncated, or too large to be one.
+        BadImageError: empty, not an image, truncated, or too large to be one.
 
     Example:
         >>> file = io.BytesIO()
@@ -42,7 +42,7 @@ def decode(
         (2, 4, 3)
     """
     if not content:
-        raise BadImage("empty or damaged file")
+        raise BadImageError("empty or damaged file")
     try:
         with warnings.catch_warnings():
             # Pillow warns at 89 million pixels, where a small file can fill the memory.
@@ -51,11 +51,11 @@ def decode(
             image.load()
             image = ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
-        raise BadImage("not an image") from None
+        raise BadImageError("not an image") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadImage("more pixels than an honest image has") from None
+        raise BadImageError("more pixels than an honest image has") from None
     except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
-        raise BadImage(f"damaged: {error}") from None
+        raise BadImageError(f"damaged: {error}") from None
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
     image = image.convert("L" if channels == 1 else "RGB")

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from convforge.data.decode import BadImage, decode
+from convforge.data.decode import BadImageError, decode
 from convforge.data.manifest import BadItem, Manifest, Split
 from convforge.data.shards import PixelMoments, write_shards
 from convforge.data.sources import Source, is_litter, open_source
@@ -81,13 +81,17 @@ def _decode_all(
                 continue
             try:
                 item = _item(name, content)
-                image = decode(content, channels=settings.channels, size=settings.size)
-                if decoded.shape and image.shape != decoded.shape:
-                    raise BadImage(
-                        f"{image.shape[0]}×{image.shape[1]} pixels, not {decoded.shape[0]}×"
-                        f"{decoded.shape[1]} as the first; data.size resizes all"
+                image = decode(
+                    content,
+                    channels=settings.channels,
+                    size=settings.size if settings.resize else None,
+                )
+                shape = settings.image_shape or decoded.shape or image.shape
+                if image.shape != shape:
+                    raise BadImageError(
+                        f"{image.shape[0]}×{image.shape[1]} pixels, not {shape[0]}×{shape[1]}"
                     )
-            except BadImage as error:
+            except BadImageError as error:
                 decoded.bad.append(BadItem(name=name, reason=str(error)))
                 progress.warn(f"left out {name}: {error}")
             else:
@@ -101,7 +105,7 @@ def _decode_all(
 def _item(name: str, content: bytes) -> Item:
     split, label = place(name)
     if label is None:
-        raise BadImage("in no class folder")
+        raise BadImageError("in no class folder")
     digest = hashlib.blake2b(content, digest_size=_HASH_BYTES).digest()
     return Item(name, label, split, digest)
 
@@ -119,9 +123,14 @@ def _refuse_unusable(settings: DataSettings, source: Path, decoded: _Decoded) ->
             f"{share:.1%} of the files are bad, more than data.max_bad_share="
             f"{settings.max_bad_share}: {examples}"
         )
-    labels = {item.label for item in decoded.items}
+    labels = sorted({item.label for item in decoded.items})
     if len(labels) == 1:
-        raise InputError(f"data.path={source} holds one class only: {labels.pop()!r}")
+        raise InputError(f"data.path={source} holds one class only: {labels[0]!r}")
+    if settings.num_classes not in (None, len(labels)):
+        raise InputError(
+            f"data.path={source} holds {len(labels)} classes, not data.num_classes="
+            f"{settings.num_classes}: {', '.join(labels[:12])}"
+        )
 
 
 def _write(

@@ -66,7 +66,7 @@ def assign(items: Sequence[Item], *, validation: float, test: float) -> dict[str
             f"{stray.name} lies in no train/, validation/ or test/ folder, but others do"
         )
     splits: dict[str, list[Item]] = {split: [] for split in SPLITS}
-    for item in sorted(items, key=lambda item: (item.content_hash, item.name)):
+    for item in sorted(items, key=lambda item: (_number(item, "train"), item.name)):
         splits[item.split or "train"].append(item)
     wanted = {"test": test, "validation": validation}
     for split, size in wanted.items():
@@ -80,18 +80,11 @@ def _take(pool: Sequence[Item], size: float, split: str) -> tuple[list[Item], li
     classes = sorted({item.label for item in pool})
     taken: set[str] = set()
     if isinstance(size, float):
-        # Each split looks at its own bytes of the hash, so that they are independent.
-        start = SPLITS.index(split) * 8
-        limit = int(size * 2**64)
-        taken = {
-            item.name
-            for item in pool
-            if int.from_bytes(item.content_hash[start : start + 8], "big") < limit
-        }
+        taken = {item.name for item in pool if _number(item, split) < size * 2**64}
     elif size:
         counts = _shares(size, len(classes))
         by_class = defaultdict(list)
-        for item in pool:
+        for item in sorted(pool, key=lambda item: (_number(item, split), item.name)):
             by_class[item.label].append(item)
         for label, count in zip(classes, counts, strict=True):
             members = by_class[label]
@@ -105,6 +98,16 @@ def _take(pool: Sequence[Item], size: float, split: str) -> tuple[list[Item], li
         [item for item in pool if item.name not in taken],
         [item for item in pool if item.name in taken],
     )
+
+
+def _number(item: Item, split: str) -> int:
+    """A number of 64 bits from the item's content, another and independent one for each split.
+
+    That of "train" is for the order: had the order and the choice of a split the same source, the
+    images that remain would begin with the class whose threshold was lowest.
+    """
+    start = SPLITS.index(split) * 8
+    return int.from_bytes(item.content_hash[start : start + 8], "big")
 
 
 def _shares(total: int, parts: int) -> list[int]:

@@ -46,13 +46,13 @@ class Stream:
         self,
         *,
         seed: int,
-        epochs: range,
+        first_epoch: int = 0,
         augmentation: Augmentation,
         shuffle_bytes: int,
         limit_examples: int | None = None,
         limit_steps: int | None = None,
     ) -> Batches:
-        """The shuffled, augmented batches of all `epochs`, one after the other.
+        """The shuffled, augmented batches of `first_epoch` and all that follow, without end.
 
         The shards of an epoch come in an order drawn from (seed, epoch); the examples of a block
         of `shuffle_bytes` are shuffled among one another. A training split that fits into one
@@ -77,8 +77,8 @@ class Stream:
                 deterministic=True,
             )
 
-        dataset = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(epoch_batches)
-        return dataset.prefetch(tf.data.AUTOTUNE)
+        epochs = tf.data.Dataset.counter(first_epoch)
+        return epochs.flat_map(epoch_batches).prefetch(tf.data.AUTOTUNE)
 
     def sequential(self, split: str, limit_steps: int | None = None) -> Batches:
         """The batches of `split` in the order of the shards, not augmented."""

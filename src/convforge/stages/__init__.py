@@ -1,1 +1,1 @@
-"""The four stages: config and files in, files out. Each runs as `python -m convforge.stages.NAME`."""
+"""The four stages: config and files in, files out; each also `python -m convforge.stages.NAME`."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from omegaconf import OmegaConf
 
 import convforge
 from convforge.composition import project_root, read_params
@@ -61,7 +61,7 @@ def train(
     fit = prepare_fit(settings, manifest, data)
     out.mkdir(parents=True, exist_ok=True)
     config = out / CONFIG
-    config.write_text(yaml.safe_dump(dump(settings), sort_keys=False), encoding="utf-8")
+    config.write_text(OmegaConf.to_yaml(OmegaConf.create(dump(settings))), encoding="utf-8")
     journal = Journal(out)
     delivery = _delivery(settings, journal, root)
     label = label or RunLabel(default_name(settings), {})

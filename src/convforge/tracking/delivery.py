@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import convforge
 from convforge.settings import MLflowTracking
 from convforge.tracking.journal import Event, Journal
 from convforge.tracking.store import (
@@ -117,21 +119,23 @@ class Delivery:
         self.client.log_batch(self.run_id, metrics=metrics)
 
     def _artifact(self, event: Event) -> None:
-        path = event.content["path"]
-        self.client.log_artifact(self.run_id, path, event.content["folder"] or None)
+        path = self._journal.folder / event.content["path"]
+        self.client.log_artifact(self.run_id, str(path), event.content["folder"] or None)
 
     def _model(self, event: Event) -> None:
         import mlflow
 
         signature = mlflow.models.ModelSignature.from_dict(event.content["signature"])
         mlflow.set_tracking_uri(self._uri)
-        with mlflow.start_run(run_id=self.run_id):
+        with mlflow.start_run(run_id=self.run_id), warnings.catch_warnings():
+            # It asks for an input example, which makes logging fail or run the model.
+            warnings.simplefilter("ignore", UserWarning)
             mlflow.pyfunc.log_model(
                 name="model",
                 loader_module="convforge.serving",
-                data_path=event.content["path"],
+                data_path=str(self._journal.folder / event.content["path"]),
                 signature=signature,
-                pip_requirements=["convforge"],
+                pip_requirements=[f"convforge=={convforge.__version__}"],
             )
 
     def _end(self, event: Event) -> None:

@@ -53,11 +53,15 @@ class Journal:
 
     def artifact(self, path: Path, folder: str = "") -> None:
         """A file of the run, to be kept under `folder`."""
-        self.append("artifact", {"path": str(path.resolve()), "folder": folder})
+        self.append("artifact", {"path": self._relative(path), "folder": folder})
 
     def model(self, path: Path, signature: Mapping[str, Any]) -> None:
         """The folder of the trained model."""
-        self.append("model", {"path": str(path.resolve()), "signature": dict(signature)})
+        self.append("model", {"path": self._relative(path), "signature": dict(signature)})
+
+    def _relative(self, path: Path) -> str:
+        """Relative to the journal, since a run's folder may be copied or moved."""
+        return path.resolve().relative_to(self.folder.resolve()).as_posix()
 
     def end(self, status: str) -> None:
         """The run ends: FINISHED, FAILED or KILLED."""

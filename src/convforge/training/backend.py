@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-
-def quiet_tensorflow() -> None:
-    """Silence TensorFlow's start-up lines; it reads these variables when it is imported."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# What TensorFlow's C++ says at informational and warning level, and absl's preface to it.
+_START_UP_NOISE = re.compile(
+    rb"^(I\d{4} |W\d{4} |WARNING: All log messages before absl|To enable )"
+)
 
 
 def start(*, seed: int, deterministic: bool) -> None:
@@ -18,7 +22,7 @@ def start(*, seed: int, deterministic: bool) -> None:
         seed: of the initial weights and of dropout.
         deterministic: the same weights bit for bit on every repetition on this type of machine.
     """
-    quiet_tensorflow()
+    import_keras()
     import keras
 
     # A sweep runs many jobs in one process; layer names and memory start afresh in each.
@@ -29,3 +33,36 @@ def start(*, seed: int, deterministic: bool) -> None:
 
         if deterministic:
             tf.config.experimental.enable_op_determinism()
+
+
+def import_keras() -> None:
+    """Import Keras and its backend without TensorFlow's start-up lines.
+
+    TensorFlow 2.21 writes some of them to the process's standard error before it reads
+    TF_CPP_MIN_LOG_LEVEL, so while it is imported they are held back. Everything else that is
+    written meanwhile, errors above all, is passed on.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "keras" in sys.modules:
+        return
+    with _without_start_up_noise():
+        import keras  # noqa: F401
+        import tensorflow  # noqa: F401  tf.data reads the shards whatever the backend is
+
+
+@contextmanager
+def _without_start_up_noise() -> Iterator[None]:
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(original, 2)
+            os.close(original)
+            held.seek(0)
+            for line in held:
+                if not _START_UP_NOISE.match(line):
+                    os.write(2, line)

@@ -68,6 +68,8 @@ class Fit:
                 epochs=trainer.epochs,
                 steps_per_epoch=self.steps_per_epoch,
                 validation_data=self._validation_batches(),
+                # The stream's own order; Keras would warn that it cannot shuffle.
+                shuffle=False,
                 verbose=0,
                 callbacks=[
                     LiveProgress(
@@ -78,11 +80,10 @@ class Fit:
             )
 
     def training_batches(self) -> Any:
-        """The augmented batches of all epochs."""
+        """The augmented batches, epoch after epoch."""
         trainer = self.settings.trainer
         return self.stream.training(
             seed=self.settings.seed,
-            epochs=range(trainer.epochs),
             augmentation=self.settings.augment,
             shuffle_bytes=trainer.shuffle_megabytes << 20,
             limit_examples=trainer.limit_examples,

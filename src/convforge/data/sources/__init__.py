@@ -21,7 +21,10 @@ _LITTER = {".ds_store", "thumbs.db", "desktop.ini"}
 class Source(Protocol):
     """A folder or an archive of files."""
 
-    path: Path
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
 
     def files(self) -> Iterator[tuple[str, bytes]]:
         """The name and the content of every file, always in the same order."""

@@ -1,0 +1,327 @@
+"""`convforge COMMAND …`: every stage alone, beside DVC, and what one does with the results.
+
+Nothing heavy is imported before a command needs it, so `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convforge import __version__
+from convforge.errors import InputError
+from convforge.stages.entry import add_verbosity, progress_of, run_guarded
+
+if TYPE_CHECKING:
+    from convforge.models.summary import LayerCost
+
+_OVERRIDES = "Hydra overrides, such as model=prelu_cnn or optimizer.learning_rate=0.01"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line of `convforge`.
+
+    Returns:
+        The exit status: 0, 2 for a user's mistake, 130 for Ctrl-C.
+    """
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.command is None:
+        parser.print_help()
+        return 0
+    run: Callable[[argparse.Namespace], object] = arguments.run
+    return run_guarded(lambda: run(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="convforge",
+        description="Convolutional networks from a lecture, as reproducible runs.",
+        epilog="`dvc repro` runs the whole pipeline; the commands here run its parts alone.",
+    )
+    parser.add_argument("--version", action="version", version=f"convforge {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for add in (
+        _add_compose,
+        _add_preprocess,
+        _add_train,
+        _add_evaluate,
+        _add_predict,
+        _add_summary,
+        _add_ui,
+    ):
+        add(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, run: Any, help_: str, *examples: str) -> Any:
+    """A subcommand whose help ends with `examples`."""
+    lines = "\n".join(f"  convforge {name} {example}".rstrip() for example in examples)
+    parser = commands.add_parser(
+        name,
+        help=help_,
+        description=f"{help_[0].upper()}{help_[1:]}.",
+        epilog=f"examples:\n{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    add_verbosity(parser)
+    return parser
+
+
+def _add_compose(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "compose",
+        _compose,
+        "compose params.yaml from conf/",
+        "",
+        "model=lecture_cnn trainer=cpu_quick",
+        "--check",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="change nothing; show how params.yaml differs from conf/ and exit with 1 if it does",
+    )
+    parser.add_argument("overrides", nargs="*", help=_OVERRIDES)
+
+
+def _compose(arguments: argparse.Namespace) -> None:
+    from convforge.composition import project_root
+    from convforge.stages.compose import compose, difference
+
+    root = project_root()
+    if not arguments.check:
+        compose(root, arguments.overrides, progress_of(arguments))
+        return
+    lines = difference(root, arguments.overrides)
+    if lines:
+        print("\n".join(lines))
+        raise SystemExit(1)
+    progress_of(arguments).say("params.yaml is what conf/ composes to")
+
+
+def _add_preprocess(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "preprocess",
+        _preprocess,
+        "turn image files into shards that training streams",
+        "",
+        "data=folder data.path=photos.zip",
+        "data=cifar10 data.path=cifar10.tar.gz --out shards/cifar10",
+    )
+    parser.add_argument("--out", type=Path, help="folder to write (default: outputs/data/NAME-KEY)")
+    parser.add_argument("overrides", nargs="*", help=_OVERRIDES)
+
+
+def _preprocess(arguments: argparse.Namespace) -> None:
+    from convforge.composition import compose_config, project_root, settings_of
+    from convforge.stages.preprocess import prepared, preprocess
+
+    root = project_root()
+    settings = settings_of(compose_config(root, arguments.overrides))
+    progress = progress_of(arguments)
+    if arguments.out is not None:
+        preprocess(settings, arguments.out, root, progress)
+        folder = arguments.out
+    else:
+        folder = prepared(settings, root, progress)
+    progress.say(f"data: {folder}")
+
+
+def _add_train(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "train",
+        _train,
+        "train one network, or with -m one for each combination of choices",
+        "",
+        "model=prelu_cnn optimizer.learning_rate=0.01 trainer.epochs=5",
+        "-m model=maxout_cnn,prelu_cnn optimizer.learning_rate=0.1,0.01",
+        "debug=overfit_batch",
+        "data=folder data.path=photos 'data.size=[64,64]'",
+    )
+    parser.add_argument(
+        "-m", "--multirun", action="store_true", help="a sweep over comma-separated choices"
+    )
+    parser.add_argument("overrides", nargs="*", help=_OVERRIDES)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from convforge.training.jobs import run_jobs
+
+    run_jobs(arguments.overrides, multirun=arguments.multirun, progress=progress_of(arguments))
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "test a run's model on the test split",
+        "outputs/train/2026-11-22_15-04-05",
+    )
+    parser.add_argument("folder", type=Path, metavar="RUN", help="the folder that train wrote")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from convforge.composition import project_root, read_params
+    from convforge.stages.evaluate import evaluate
+    from convforge.stages.preprocess import prepared
+    from convforge.stages.train import CONFIG
+
+    root, progress = project_root(), progress_of(arguments)
+    if not (arguments.folder / CONFIG).is_file():
+        raise InputError(f"{arguments.folder} is not the folder of a run: no {CONFIG} in it")
+    settings = read_params(arguments.folder / CONFIG)
+    data = prepared(settings, root, progress)
+    out = arguments.folder / "evaluate"
+    evaluate(settings, arguments.folder, data, out, root, progress)
+    progress.say(f"details: {out}")
+
+
+def _add_predict(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "predict",
+        _predict,
+        "say what a trained model sees in image files",
+        "build/train digit.png",
+        "outputs/train/2026-11-22_15-04-05 photos/*.jpg --top 3",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a run's folder or a model's")
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    parser.add_argument("--top", type=int, default=1, help="how many classes to name (default 1)")
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    if arguments.top < 1:
+        raise InputError(f"--top={arguments.top} is not allowed: give a number ≥ 1")
+    from convforge.prediction import find_model, load_predictor, read_card, read_image
+
+    card = read_card(find_model(arguments.model))
+    images = [read_image(path, card) for path in arguments.images]
+    predictor = load_predictor(arguments.model)
+    import numpy as np
+
+    for path, row in zip(arguments.images, predictor.probabilities(np.stack(images)), strict=True):
+        best = row.argsort()[::-1][: arguments.top]
+        print(f"{path}: " + ", ".join(f"{card.classes[i]} {row[i]:.1%}" for i in best))
+
+
+def _add_summary(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "summary",
+        _summary,
+        "show a network's layers, shapes and costs without building it",
+        "",
+        "model=lecture_cnn data=cifar10",
+        "model.layers.conv1.filters=64 --classes 100",
+    )
+    parser.add_argument(
+        "--image", type=_image_shape, metavar="H×W×C", help="image shape, such as 32x32x3"
+    )
+    parser.add_argument("--classes", type=int, default=None, help="number of classes")
+    parser.add_argument("overrides", nargs="*", help=_OVERRIDES)
+
+
+def _image_shape(text: str) -> tuple[int, ...]:
+    sizes = tuple(int(size) for size in text.lower().replace("×", "x").split("x"))
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 32x32x3")
+    return sizes
+
+
+def _summary(arguments: argparse.Namespace) -> None:
+    from convforge.composition import compose_config, project_root, settings_of
+    from convforge.models.summary import LayerError, layer_costs
+
+    settings = settings_of(compose_config(project_root(), arguments.overrides))
+    shape = arguments.image or settings.data.image_shape
+    classes = arguments.classes or settings.data.num_classes
+    if shape is None or classes is None:
+        raise InputError(
+            f"data={settings.data.name} does not say its image shape or number of classes: "
+            "give --image 32x32x3 and --classes 10"
+        )
+    try:
+        rows = layer_costs(settings.model.specs(), image_shape=shape, num_classes=classes)
+    except LayerError as error:
+        raise InputError(f"model.layers.{error.layer}: {error}") from error
+    _print_summary(f"{settings.model.name} on {_times(shape)} pixels, {classes} classes", rows)
+
+
+def _times(sizes: Sequence[int]) -> str:
+    return "×".join(str(size) for size in sizes)
+
+
+def _print_summary(title: str, rows: Sequence[LayerCost]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_footer=True)
+    table.add_column("layer", "total")
+    table.add_column("type")
+    table.add_column("feature map")
+    table.add_column("sees", justify="right")
+    total = [sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows)]
+    table.add_column("parameters", f"{total[0]:,}", justify="right")
+    table.add_column("multiply-adds", f"{total[1]:,}", justify="right")
+    table.add_column("fully connected instead", justify="right")
+    for row in rows:
+        table.add_row(
+            row.name,
+            row.type,
+            _times(row.output_shape),
+            _times(row.receptive_field),
+            f"{row.parameters:,}",
+            f"{row.multiply_adds:,}",
+            "" if row.fully_connected is None else f"{row.fully_connected:,}",
+        )
+    # Piped, a table keeps its full width instead of being cut to 80 columns.
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def _add_ui(commands: Any) -> None:
+    parser = _command(
+        commands, "ui", _ui, "open MLflow's pages on the project's store", "", "--port 5001"
+    )
+    parser.add_argument("--port", type=int, default=5000)
+    parser.add_argument("overrides", nargs="*", help=_OVERRIDES)
+
+
+def _ui(arguments: argparse.Namespace) -> None:
+    from convforge.composition import compose_config, project_root, settings_of
+    from convforge.settings import MLflowTracking
+    from convforge.tracking.store import artifact_location, quiet_mlflow, tracking_uri
+
+    root = project_root()
+    settings = settings_of(compose_config(root, arguments.overrides))
+    if not isinstance(settings.tracking, MLflowTracking):
+        raise InputError("tracking=none keeps no runs to show: use tracking=mlflow")
+    uri = tracking_uri(settings.tracking, root)
+    if uri.startswith("http"):
+        print(f"the runs are at {uri}")
+        return
+    quiet_mlflow()
+    # Its job runner starts a dozen processes and gigabytes for features that are not used here.
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    location = artifact_location(uri)
+    if location is not None:
+        command += ["--default-artifact-root", location]
+    command += ["--host", "127.0.0.1", "--port", str(arguments.port), "--workers", "1"]
+    print(f"MLflow: http://127.0.0.1:{arguments.port}  (Ctrl-C ends it)", flush=True)
+    raise SystemExit(subprocess.run(command, env=environment, cwd=root).returncode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

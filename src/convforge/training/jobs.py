@@ -1,0 +1,105 @@
+"""Training from the command line: one run, or a sweep of them, through Hydra.
+
+Hydra makes each job's folder, expands the choices of a multirun and launches the jobs, here or on
+a cluster. Data are prepared beside DVC's, so a sweep touches no file of DVC's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from convforge.composition import (
+    CONFIG_NAME,
+    compose_config,
+    explain,
+    project_root,
+    settings_of,
+    sweep_jobs,
+)
+from convforge.errors import InputError
+from convforge.progress import Progress, Verbosity
+from convforge.settings import MLflowTracking, Settings
+from convforge.stages.preprocess import prepared
+from convforge.stages.train import RunLabel, default_name, train
+
+_PARENT = "tracking.parent_run"
+# Jobs of a launcher that runs them elsewhere learn it from their environment.
+_VERBOSITY = "CONVFORGE_VERBOSITY"
+
+
+def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) -> None:
+    """Train with `overrides`; with `multirun`, once for each combination of their choices.
+
+    Every combination is composed and validated before the first job starts.
+
+    Raises:
+        InputError: a wrong key or value in any combination.
+    """
+    root = project_root()
+    jobs = sweep_jobs(overrides) if multirun else [list(overrides)]
+    settings = [settings_of(compose_config(root, _config_overrides(job))) for job in jobs]
+    for job in settings:
+        prepared(job, root, progress)
+    os.environ[_VERBOSITY] = str(int(progress.verbosity))
+    # Hydra then raises what goes wrong instead of printing it and ending the process.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    arguments = ["--config-dir", str(root / "conf"), "--config-name", CONFIG_NAME, *overrides]
+    with ExitStack() as stack:
+        if multirun:
+            arguments.append("--multirun")
+            tracking = settings[0].tracking
+            if isinstance(tracking, MLflowTracking):
+                from convforge.tracking.sweep import sweep_parent
+
+                parent = stack.enter_context(sweep_parent(tracking, root, overrides, len(jobs)))
+                arguments.append(f"{_PARENT}={parent}")
+        sys.argv = ["train", *arguments]
+        _job()
+
+
+def _config_overrides(overrides: Sequence[str]) -> list[str]:
+    """Without those of Hydra's own, which the composition API does not take."""
+    return [item for item in overrides if not item.lstrip("+~").startswith("hydra")]
+
+
+@hydra.main(version_base="1.3", config_path=None, config_name=CONFIG_NAME)
+def _job(config: DictConfig) -> float | None:
+    """One job; returns what a search may maximise."""
+    root = project_root()
+    try:
+        settings = settings_of(config)
+    except OmegaConfBaseException as error:
+        raise explain(error, root, ()) from error
+    progress = Progress(Verbosity(int(os.environ.get(_VERBOSITY, Verbosity.NORMAL))))
+    job = HydraConfig.get()
+    swept = [item for item in job.overrides.task if not item.startswith(_PARENT)]
+    label = _label(settings, swept, sweep=job.mode is not None and job.mode.name == "MULTIRUN")
+    out = Path(job.runtime.output_dir)
+    progress.say(f"train: {label.name} → {out}")
+    try:
+        figures = train(settings, prepared(settings, root, progress), out, root, progress, label)
+    except (InputError, KeyboardInterrupt):
+        raise
+    except Exception:
+        # Hydra shows a job's exception only when all jobs have ended.
+        progress.warn(f"{label.name} failed:\n{traceback.format_exc()}")
+        raise
+    return figures.get("val_accuracy")
+
+
+def _label(settings: Settings, overrides: Sequence[str], *, sweep: bool) -> RunLabel:
+    parent = settings.tracking.parent_run if isinstance(settings.tracking, MLflowTracking) else None
+    tags = {"mlflow.parentRunId": parent} if parent else {}
+    if sweep and overrides:
+        return RunLabel(" ".join(overrides)[:250], tags)
+    return RunLabel(default_name(settings), tags)
