@@ -119,14 +119,13 @@ def random_words(seed: Any, epoch: Any, index: Tensor, ops: Any = keras.ops) -> 
         ops: Namespace of the functions listed in `convforge.augment`.
 
     Returns:
-        int32 tensor [B, 16]; all 2³² values are equally likely.
+        int32 tensor [16, B]; all 2³² values are equally likely.
     """
-    pairs = np.arange(len(STREAMS) // 2, dtype="int32")[None]
-    counter = ops.reshape(ops.cast(index, "int32"), (-1, 1))
-    first, second = threefry(
-        (_as_word(seed, ops), _as_word(epoch, ops)), (counter, ops.cast(pairs, "int32")), ops
-    )
-    return ops.reshape(ops.stack([first, second], axis=-1), (-1, len(STREAMS)))
+    # One hash per stream, though each yields two words: joining both costs XLA more than it saves.
+    streams = np.arange(len(STREAMS), dtype="int32").reshape(-1, 1)
+    counter = ops.reshape(ops.cast(index, "int32"), (1, -1))
+    key = (_as_word(seed, ops), _as_word(epoch, ops))
+    return threefry(key, (counter, ops.cast(streams, "int32")), ops)[0]
 
 
 def threefry(
@@ -171,7 +170,7 @@ class _Streams:
         self._ops = ops
 
     def word(self, name: str) -> Tensor:
-        return self._words[:, STREAMS.index(name)]
+        return self._words[STREAMS.index(name)]
 
     def uniform(self, name: str) -> Tensor:
         """Uniform in [0, 1), 24 bits."""
@@ -188,7 +187,7 @@ class _Streams:
         return self._ops.take(self._ops.cast(table, "float32"), level, axis=0)
 
     def constant(self, value: float) -> Tensor:
-        return self._ops.cast(self._words[:, 0], "float32") * 0.0 + value
+        return self._ops.cast(self._words[0], "float32") * 0.0 + value
 
 
 def _table(quantile: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
