@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_preprocess,
         _add_train,
         _add_evaluate,
+        _add_results,
         _add_predict,
         _add_summary,
         _add_ui,
@@ -185,6 +186,17 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     out = arguments.folder / "evaluate"
     evaluate(settings, arguments.folder, data, out, root, progress)
     progress.say(f"details: {out}")
+
+
+def _add_results(commands: Any) -> None:
+    _command(commands, "results", _results, "show what the last `dvc repro` achieved", "")
+
+
+def _results(arguments: argparse.Namespace) -> None:
+    from convforge.composition import project_root
+    from convforge.report.results import results
+
+    print(results(project_root()))
 
 
 def _add_predict(commands: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -82,14 +83,17 @@ class Stream:
 
     def sequential(self, split: str, limit_steps: int | None = None) -> Batches:
         """The batches of `split` in the order of the shards, not augmented."""
-        batches = self._read(self._files(split)).rebatch(self.batch_size)
-        if limit_steps is not None:
-            batches = batches.take(limit_steps)
-        return batches.map(
+        count = ceil(self.examples(split) / self.batch_size)
+        count = min(count, limit_steps or count)
+        batches = self._read(self._files(split)).rebatch(self.batch_size).take(count)
+        batches = batches.map(
             lambda images, labels, indices: (tf.cast(images, tf.float32), labels),
             num_parallel_calls=self._parallel,
             deterministic=True,
-        ).prefetch(tf.data.AUTOTUNE)
+        )
+        # TFRecord files do not say how many records they hold; Keras warns where it is unknown.
+        batches = batches.apply(tf.data.experimental.assert_cardinality(count))
+        return batches.prefetch(tf.data.AUTOTUNE)
 
     def augmentations(
         self, *, seed: int, augmentation: Augmentation, images: int, epochs: int

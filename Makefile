@@ -1,0 +1,68 @@
+# `make repro` and `make test` are all that is needed; `make help` lists the rest.
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Telemetry stays off for everybody.
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.DEFAULT_GOAL := help
+.PHONY: help repro test test-slow lint ui clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+repro: $(VENV)/.installed ## compose, preprocess, train, evaluate whatever is out of date
+	@[ -d data ] || dvc pull --quiet data.dvc
+	@dvc repro
+	@convforge results
+
+test: $(VENV)/.installed-dev ## the test suite
+	@[ -d data ] || dvc pull --quiet data.dvc
+	pytest -m "not slow"
+
+test-slow: $(VENV)/.installed-dev ## the checks that take long
+	@[ -d data ] || dvc pull --quiet data.dvc
+	pytest -m slow
+
+lint: $(VENV)/.installed-dev ## style and types
+	ruff check
+	ruff format --check
+	mypy
+
+ui: $(VENV)/.installed ## MLflow's pages on http://127.0.0.1:5000
+	@convforge ui
+
+clean: ## remove what the pipeline made, and keep data and runs
+	rm -rf build outputs dvc_plots
+
+# The first Python of 3.11 to 3.13 that works: a version manager's stand-in may be on the PATH and
+# not run.
+FIND_PYTHON = for python in $${PYTHON:-} python3 python3.12 python3.11 python3.13; do \
+	"$$python" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+	2>/dev/null && break; python=; done; \
+	[ -n "$$python" ] || { echo "error: needs Python 3.11, 3.12 or 3.13 (PYTHON=… names one)"; exit 1; }
+
+$(VENV)/bin/python:
+	@$(FIND_PYTHON); echo "environment: $(VENV) with $$("$$python" --version)"; \
+	if command -v uv >/dev/null; then uv venv --quiet --python "$$(command -v "$$python")" $(VENV); \
+	else "$$python" -m venv $(VENV); fi
+
+# pip compiles to byte code as it installs, uv when told to; without it every start is slower.
+define install
+if command -v uv >/dev/null; then \
+	uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt $(1); \
+else \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(1); \
+fi
+endef
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing (once; some minutes)"
+	@$(call install,-e .)
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "installing what the tests need"
+	@$(call install,-e '.[dev,sweep]')
+	@touch $@
