@@ -53,17 +53,18 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
     os.environ[_VERBOSITY] = str(int(progress.verbosity))
     # Hydra then raises what goes wrong instead of printing it and ending the process.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    arguments = ["--config-dir", str(root / "conf"), "--config-name", CONFIG_NAME, *overrides]
+    arguments = list(overrides)
     with ExitStack() as stack:
         if multirun:
-            arguments.append("--multirun")
+            arguments.insert(0, "--multirun")
             tracking = settings[0].tracking
             if isinstance(tracking, MLflowTracking):
                 from convforge.tracking.sweep import sweep_parent
 
                 parent = stack.enter_context(sweep_parent(tracking, root, overrides, len(jobs)))
                 arguments.append(f"{_PARENT}={parent}")
-        sys.argv = ["train", *arguments]
+        # Hydra takes the job's name, and with it the folder's, from the program's.
+        sys.argv = ["train", "--config-dir", str(root / "conf"), *arguments]
         _job()
 
 
