@@ -59,9 +59,13 @@ class LiveProgress(keras.callbacks.Callback):
         self._batch_size = batch_size
         self._epoch = 0
         self._shown = 0.0
+        self._epoch_start = self._epoch_stop = 0.0
+        self._done_before = 0
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         self._epoch = epoch + 1
+        self._epoch_start = time.monotonic()
+        self._done_before = self._task.done
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         figures = ""
@@ -69,10 +73,12 @@ class LiveProgress(keras.callbacks.Callback):
             self._shown = time.monotonic()
             figures = f"epoch {self._epoch}/{self._epochs} {_figures(logs or {})}"
         self._task.advance(self._batch_size, figures)
+        self._epoch_stop = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        rate = (self._task.done - self._done_before) / (self._epoch_stop - self._epoch_start)
         line = f"epoch {epoch + 1:>3}/{self._epochs}  {_figures(logs or {})}"
-        self._progress.say(f"{line}  {self._task.rate:,.0f} images/s")
+        self._progress.say(f"{line}  {rate:,.0f} images/s")
 
 
 def _figures(logs: Mapping[str, Any]) -> str:

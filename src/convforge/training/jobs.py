@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -33,8 +34,9 @@ from convforge.stages.preprocess import prepared
 from convforge.stages.train import RunLabel, default_name, train
 
 _PARENT = "tracking.parent_run"
-# Jobs of a launcher that runs them elsewhere learn it from their environment.
+# A launcher may run the jobs in other processes: they learn these from their environment.
 _VERBOSITY = "CONVFORGE_VERBOSITY"
+_SWEPT_KEYS = "CONVFORGE_SWEPT_KEYS"
 
 
 def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) -> None:
@@ -57,6 +59,7 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
     with ExitStack() as stack:
         if multirun:
             arguments.insert(0, "--multirun")
+            os.environ[_SWEPT_KEYS] = " ".join(_swept_keys(jobs))
             tracking = settings[0].tracking
             if isinstance(tracking, MLflowTracking):
                 from convforge.tracking.sweep import sweep_parent
@@ -66,6 +69,19 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
         # Hydra takes the job's name, and with it the folder's, from the program's.
         sys.argv = ["train", "--config-dir", str(root / "conf"), *arguments]
         _job()
+
+
+def _swept_keys(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """The keys whose values differ between the jobs; all of them where none does."""
+    values = defaultdict(set)
+    for job in jobs:
+        for override in job:
+            values[_key(override)].add(override)
+    return [key for key, seen in values.items() if len(seen) > 1] or list(values)
+
+
+def _key(override: str) -> str:
+    return override.split("=")[0]
 
 
 def _config_overrides(overrides: Sequence[str]) -> list[str]:
@@ -83,8 +99,7 @@ def _job(config: DictConfig) -> float | None:
         raise explain(error, root, ()) from error
     progress = Progress(Verbosity(int(os.environ.get(_VERBOSITY, Verbosity.NORMAL))))
     job = HydraConfig.get()
-    swept = [item for item in job.overrides.task if not item.startswith(_PARENT)]
-    label = _label(settings, swept, sweep=job.mode is not None and job.mode.name == "MULTIRUN")
+    label = _label(settings, job.overrides.task)
     out = Path(job.runtime.output_dir)
     progress.say(f"train: {label.name} → {out}")
     try:
@@ -98,9 +113,11 @@ def _job(config: DictConfig) -> float | None:
     return figures.get("val_accuracy")
 
 
-def _label(settings: Settings, overrides: Sequence[str], *, sweep: bool) -> RunLabel:
-    parent = settings.tracking.parent_run if isinstance(settings.tracking, MLflowTracking) else None
+def _label(settings: Settings, overrides: Sequence[str]) -> RunLabel:
+    """A job of a sweep is called by what sets it apart, and belongs to the sweep's run."""
+    tracking = settings.tracking
+    parent = tracking.parent_run if isinstance(tracking, MLflowTracking) else None
+    keys = os.environ.get(_SWEPT_KEYS, "").split()
+    choices = " ".join(item for item in overrides if _key(item) in keys)
     tags = {"mlflow.parentRunId": parent} if parent else {}
-    if sweep and overrides:
-        return RunLabel(" ".join(overrides)[:250], tags)
-    return RunLabel(default_name(settings), tags)
+    return RunLabel(choices[:250] or default_name(settings), tags)
