@@ -1,0 +1,107 @@
+"""What the tests of the pipeline share: a small archive of real digits and a project around it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Before anything imports TensorFlow or MLflow.
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["DVC_NO_ANALYTICS"] = "1"
+os.environ["COLUMNS"] = "200"
+# What a person's shell may say must not decide where a test keeps its runs.
+for name in (
+    "CONVFORGE_VERBOSITY",
+    "DVC_EXP_NAME",
+    "DVC_ROOT",
+    "FORCE_COLOR",
+    "MLFLOW_RUN_ID",
+    "MLFLOW_TRACKING_URI",
+):
+    os.environ.pop(name, None)
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+BUNDLED = REPOSITORY / "data" / "mnist-5k.zip"
+PER_CLASS = 40
+#: The splits of the small archive: 250 digits to train, 50 to validate, 100 to test.
+SMALL = ("data.split.validation=50", "data.split.test=100")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network() -> None:
+    """Refuses every connection that leaves the machine, in this process."""
+    connect = socket.socket.connect
+
+    def local_only(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            host = address[0]
+            assert host in ("127.0.0.1", "::1", "localhost"), f"a test connects to {host}"
+        connect(self, address)
+
+    socket.socket.connect = local_only  # type: ignore[method-assign]
+
+
+@pytest.fixture(scope="session")
+def digits_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 real digits of each class, as the bundled archive holds them."""
+    assert BUNDLED.is_file(), "data/mnist-5k.zip is missing: run `dvc pull data.dvc`"
+    small = tmp_path_factory.mktemp("digits") / "mnist-5k.zip"
+    with zipfile.ZipFile(BUNDLED) as source, zipfile.ZipFile(small, "w") as target:
+        taken: dict[str, int] = {}
+        for name in sorted(source.namelist()):
+            label = name.split("/")[0]
+            if name.endswith(".png") and taken.get(label, 0) < PER_CLASS:
+                taken[label] = taken.get(label, 0) + 1
+                target.writestr(zipfile.ZipInfo(name), source.read(name))
+    assert sorted(taken.values()) == [PER_CLASS] * 10
+    return small
+
+
+def make_project(folder: Path, archive: Path) -> Path:
+    """A folder with a copy of `conf/` and with `archive` as its data."""
+    shutil.copytree(REPOSITORY / "conf", folder / "conf")
+    (folder / "data").mkdir()
+    shutil.copy2(archive, folder / "data" / "mnist-5k.zip")
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, digits_archive: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of its own, and the current folder."""
+    folder = make_project(tmp_path / "project", digits_archive)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_project(tmp_path_factory: pytest.TempPathFactory, digits_archive: Path) -> Path:
+    """One project for the tests that only read it."""
+    return make_project(tmp_path_factory.mktemp("shared") / "project", digits_archive)
+
+
+@pytest.fixture(scope="session")
+def compose(shared_project: Path) -> Callable[..., Any]:
+    """Settings for the small archive, with overrides."""
+    from convforge.composition import compose_config, settings_of
+
+    def composed(*overrides: str) -> Any:
+        return settings_of(compose_config(shared_project, [*SMALL, *overrides]))
+
+    return composed
+
+
+@pytest.fixture(scope="session")
+def digits(shared_project: Path, compose: Callable[..., Any]) -> Path:
+    """The small archive, prepared; fits every config that `compose` gives with `data=mnist5k`."""
+    from convforge.progress import Progress, Verbosity
+    from convforge.stages.preprocess import prepared
+
+    return prepared(compose(), shared_project, Progress(Verbosity.QUIET))

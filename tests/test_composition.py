@@ -1,0 +1,330 @@
+"""Wrong configs are refused when composed, by our composition and by DVC's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.utils.hydra import compose_and_dump
+
+from convforge.composition import (
+    compose_config,
+    project_root,
+    read_params,
+    settings_of,
+    sweep_jobs,
+)
+from convforge.errors import InputError
+from convforge.progress import Progress, Verbosity
+from convforge.settings import MomentumSGDSettings
+from convforge.stages.compose import compose as compose_stage
+from convforge.stages.compose import difference
+
+QUIET = Progress(Verbosity.QUIET)
+
+# Override → what the refusal says: the full key, the value, what is allowed or the nearest name.
+WRONG_VALUES = {
+    "seed=-1": ["seed=-1", "greater than or equal to 0"],
+    "seed=1.5": ["seed=1.5", "integer"],
+    "data.size=[28]": ["data.size=[28]", "2 items"],
+    "data.size=28": ["data.size=28", "array"],
+    "data.size=[28,0]": ["data.size.1=0"],
+    "data.channels=2": ["data.channels=2", "known are 1, 3"],
+    "data.split.test=1.5": ["data.split.test=1.5", "less than 1"],
+    "data.split.validation=-3": ["data.split.validation=-3", "greater than or equal to 0"],
+    "data.on_bad=eror": ["data.on_bad='eror'", "did you mean error?"],
+    "data.max_bad_share=2": ["data.max_bad_share=2", "less than or equal to 1"],
+    "data.num_classes=1": ["data.num_classes=1"],
+    "data.name=null": ["data.name=None", "string"],
+    "augment.crop.scale=[0.9,0.1]": ["augment.crop.scale=(0.9, 0.1)", "low ≤ high"],
+    "augment.crop.scale=0.5": ["augment.crop.scale=0.5", "array"],
+    "augment.reflection.probability=2": ["augment.reflection.probability=2", "0 to 1"],
+    "augment.geometry.rotation=500": ["augment.geometry.rotation=500", "0 to 180"],
+    "augment.fill=edges": ["augment.fill='edges'", "did you mean edge?"],
+    "augment.colour.reading=squrt": ["augment.colour.reading='squrt'", "did you mean sqrt?"],
+    "model.activation=rellu": ["model.activation='rellu'", "did you mean relu?"],
+    "model.normalize=standardise": ["model.normalize='standardise'", "mean standardize?"],
+    "model.layers=null": ["model.layers=None"],
+    "model.layers.conv1.filters=0": ["model.layers.conv1.filters=0", "integer ≥ 1"],
+    "model.layers.conv1.filters=many": ["model.layers.conv1.filters='many'", "integer"],
+    "model.layers.conv1.kernel_size=[3,3,3]": ["model.layers.conv1.kernel_size=[3, 3, 3]", "pair"],
+    "model.layers.conv1.padding=-1": ["model.layers.conv1.padding=-1", '"valid" or "same"'],
+    "model.layers.conv1.type=conv3d": ["model.layers.conv1.type='conv3d'", "did you mean conv2d?"],
+    "model.layers.conv1.num_pieces=0": ["model.layers.conv1.num_pieces=0", "integer ≥ 1"],
+    "model.layers.pool1.strides=0": ["model.layers.pool1.strides=0", "integer ≥ 1"],
+    "model.layers.drop1.rate=1.5": ["model.layers.drop1.rate=1.5", "[0, 1)"],
+    "model.layers.logits.units=0": ["model.layers.logits.units=0", "integer ≥ 1"],
+    "+model.layers.extra={type: batch_normalization, momentum: 2}": [
+        "model.layers.extra.momentum=2",
+        "[0, 1)",
+    ],
+    "+model.layers.extra={type: activation, function: relu6}": [
+        "model.layers.extra.function='relu6'",
+        "did you mean relu?",
+    ],
+    "+model.layers.extra={type: dropout}": ["model.layers.extra.rate is missing"],
+    "+model.layers.extra={rate: 0.5}": ["model.layers.extra.type is missing"],
+    "optimizer.learning_rate=-1": ["optimizer.learning_rate=-1", "greater than 0"],
+    "optimizer.learning_rate=fast": ["optimizer.learning_rate='fast'", "number"],
+    "optimizer.learning_rate=nan": ["optimizer.learning_rate=nan"],
+    "optimizer.learning_rate=inf": ["optimizer.learning_rate=inf"],
+    "optimizer.weight_decay=inf": ["optimizer.weight_decay=inf"],
+    "optimizer.momentum=1": ["optimizer.momentum=1", "less than 1"],
+    "optimizer.name=adam": ["optimizer.name='adam'", "known are sgd, momentum_sgd"],
+    "schedule.final_fraction=2": ["schedule.final_fraction=2", "less than or equal to 1"],
+    "trainer.epochs=0": ["trainer.epochs=0", "greater than or equal to 1"],
+    "trainer.epochs=three": ["trainer.epochs='three'", "integer"],
+    "trainer.batch_size=0": ["trainer.batch_size=0"],
+    "trainer.deterministic=1": ["trainer.deterministic=1", "boolean"],
+    "tracking.experiment=": ["tracking.experiment=''", "at least 1 character"],
+    "tracking.uri=3": ["tracking.uri=3", "string"],
+    "schema=2": ["schema=2", "known are 1"],
+}
+UNKNOWN_KEYS = {
+    "optimizer.learnin_rate=0.1": ["optimizer.learnin_rate is not a key", "mean learning_rate?"],
+    "+optimizer.learnin_rate=0.1": ["optimizer.learnin_rate is not a key", "mean learning_rate?"],
+    "model.layers.conv1.filter=64": ["model.layers.conv1.filter is not a key", "mean filters?"],
+    "+model.layers.conv1.filter=64": ["model.layers.conv1.filter is not a key", "mean filters?"],
+    "+model.nonsense=1": ["model.nonsense is not a key", "known are name, normalize"],
+    "model.layers.conv9.filters=3": ["model.layers.conv9", "did you mean conv"],
+    "augment.geometry.rotatoin=5": ["augment.geometry.rotatoin is not a key", "mean rotation?"],
+    "+augment.geometry.rotatoin=5": ["augment.geometry.rotatoin is not a key", "mean rotation?"],
+    "+augment.geometri=5": ["augment.geometri is not a key", "did you mean geometry?"],
+    "trainer.epoch=3": ["trainer.epoch is not a key", "did you mean epochs?"],
+    "tracking.experimnt=x": ["tracking.experimnt is not a key", "did you mean experiment?"],
+    "+sed=3": ["sed is not a key", "did you mean seed?"],
+    "optimiser=sgd": ["optimiser is not a key", "did you mean optimizer?"],
+    "+schedule.factor=0.1": ["schedule.factor is not a key", "final_fraction"],
+}
+UNKNOWN_OPTIONS = {
+    "model=lecture_cn": ["model=lecture_cn", "did you mean lecture_cnn?"],
+    "data=mnist": ["data=mnist", "did you mean mnist5k?"],
+    "augment=lite": ["augment=lite", "did you mean light?"],
+    "optimizer=momentumsgd": ["optimizer=momentumsgd", "did you mean momentum_sgd?"],
+    "schedule=linear": ["schedule=linear", "cosine"],
+    "trainer=cpu_quik": ["trainer=cpu_quik", "did you mean cpu_quick?"],
+    "tracking=mlflo": ["tracking=mlflo", "did you mean mlflow?"],
+    "debug=overfit": ["debug=overfit", "did you mean overfit_batch?"],
+}
+MISSING = {
+    "~seed": ["seed is missing"],
+    "~optimizer": ["optimizer is missing"],
+    "~model": ["model is missing"],
+    "~data.split.test": ["data.split.test is missing"],
+    "~model.layers.conv1.type": ["model.layers.conv1.type is missing"],
+    "~model.layers.conv1.filters": ["model.layers.conv1.filters is missing"],
+    "~optimizer.momentum": ["optimizer.momentum is missing"],
+    "data.path=???": ["data.path"],
+    "seed=???": ["seed"],
+}
+MALFORMED = {
+    "optimizer.learning_rate": ["optimizer.learning_rate"],
+    "optimizer.learning_rate=[": ["["],
+    "a=b=c": ["="],
+    "optimizer=null": ["optimizer"],
+    "=3": ["=3"],
+    "model=lecture_cnn,prelu_cnn": ["model=lecture_cnn,prelu_cnn", "multirun"],
+    "data.path=${nowhere}": ["data.path", "nowhere"],
+    "data.path=${data.nothing}": ["data.path", "data.nothing"],
+}
+REFUSED = {**WRONG_VALUES, **UNKNOWN_KEYS, **UNKNOWN_OPTIONS, **MISSING, **MALFORMED}
+
+
+@pytest.mark.parametrize(("override", "expected"), REFUSED.items(), ids=list(REFUSED))
+def test_a_wrong_override_is_refused_by_its_key_with_the_nearest_valid_name(
+    shared_project: Path, override: str, expected: list[str]
+) -> None:
+    with pytest.raises(InputError) as refusal:
+        settings_of(compose_config(shared_project, [override]))
+    for fragment in expected:
+        assert fragment in str(refusal.value)
+
+
+def test_a_key_that_the_schema_knows_and_the_config_leaves_out_is_not_called_unknown(
+    shared_project: Path,
+) -> None:
+    """`mode` is a key of every convolution, though `conf/model/` does not write it."""
+    try:
+        config = compose_config(shared_project, ["model.layers.conv1.mode=convolution"])
+    except InputError as error:
+        assert "is not a key" not in str(error)
+        assert "+model.layers.conv1.mode" in str(error)
+    else:
+        assert settings_of(config).model.layers["conv1"].mode == "convolution"
+
+
+def test_several_mistakes_are_all_named_each_on_its_line(shared_project: Path) -> None:
+    overrides = ["optimizer.momentum=3", "data.split.test=-1", "trainer.epochs=0"]
+    with pytest.raises(InputError) as refusal:
+        compose_config(shared_project, overrides)
+    keys = [line.split("=")[0] for line in str(refusal.value).splitlines()]
+    assert sorted(set(keys)) == ["data.split.test", "optimizer.momentum", "trainer.epochs"]
+
+
+def test_every_line_of_a_refusal_says_a_key_once(shared_project: Path) -> None:
+    with pytest.raises(InputError) as refusal:
+        compose_config(shared_project, ["model.layers.conv1.filters=0"])
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+# Those that are not Hydra's to find, and so need our schema inside DVC's composition.
+THROUGH_DVC = [
+    "optimizer.learning_rate=-1",
+    "+optimizer.learnin_rate=0.1",
+    "model.activation=rellu",
+    "model.layers.conv1.filters=0",
+    "+model.layers.conv1.filter=64",
+    "augment.crop.scale=[0.9,0.1]",
+    "~optimizer.momentum",
+    "data.path=???",
+    "debug=overfit",
+]
+
+
+def _dvc_composes(project: Path, overrides: list[str], out: Path) -> None:
+    """As `dvc exp run -S` does."""
+    compose_and_dump(out, str(project / "conf"), None, "config", str(project), overrides)
+
+
+@pytest.mark.parametrize("override", THROUGH_DVC)
+def test_dvc_exp_run_refuses_the_same_override(
+    shared_project: Path, tmp_path: Path, override: str
+) -> None:
+    with pytest.raises(Exception) as refusal:  # noqa: PT011  Hydra and OmegaConf wrap ours
+        _dvc_composes(shared_project, [override], tmp_path / "params.yaml")
+    messages, error = [], refusal.value
+    while error is not None:
+        messages.append(str(error))
+        error = error.__cause__ or error.__context__
+    for fragment in REFUSED[override]:
+        assert any(fragment in message for message in messages), messages
+    assert not (tmp_path / "params.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["model=prelu_cnn", "optimizer=sgd", "optimizer.learning_rate=1e-3"],
+        ["debug=overfit_batch", "model.layers.pool1=null", "data.path='a b/ü.zip'"],
+        ["augment=full", "schedule=step", "tracking=none", "trainer=cpu_quick"],
+    ],
+)
+def test_dvc_and_the_compose_stage_write_the_same_bytes(
+    project: Path, tmp_path: Path, overrides: list[str]
+) -> None:
+    _dvc_composes(project, overrides, tmp_path / "dvc.yaml")
+    try:
+        compose_stage(project, overrides, QUIET)
+    except InputError as error:  # The stage also looks for the data; params.yaml comes before.
+        assert "does not exist" in str(error)
+    assert (project / "params.yaml").read_bytes() == (tmp_path / "dvc.yaml").read_bytes()
+
+
+def test_params_hold_values_only_and_parse_to_the_same_settings(project: Path) -> None:
+    compose_stage(project, ["model=lecture_cnn", "model.activation=tanh"], QUIET)
+    text = (project / "params.yaml").read_text()
+    assert "${" not in text
+    assert "???" not in text
+    assert "hydra" not in text
+    settings = read_params(project / "params.yaml")
+    composed = compose_config(project, ["model=lecture_cnn", "model.activation=tanh"])
+    assert settings == settings_of(composed)
+    assert settings.model.layers["conv1"].activation == "tanh"
+
+
+def test_an_interpolation_is_resolved_and_checked(shared_project: Path) -> None:
+    config = compose_config(shared_project, ["optimizer.momentum=${schedule.final_fraction}"])
+    optimizer = settings_of(config).optimizer
+    assert isinstance(optimizer, MomentumSGDSettings)
+    assert optimizer.momentum == 0.01
+
+
+def test_null_removes_a_layer_and_plus_adds_one(shared_project: Path) -> None:
+    overrides = ["model.layers.pool1=null", "+model.layers.extra={type: average_pool}"]
+    specs = settings_of(compose_config(shared_project, overrides)).model.specs()
+    assert "pool1" not in specs
+    assert list(specs)[-1] == "extra"
+
+
+def test_a_whole_number_stays_a_count_and_a_fraction_stays_a_fraction(
+    compose: Callable[..., Any],
+) -> None:
+    split = compose("data.split.validation=1", "data.split.test=0.1").data.split
+    assert (type(split.validation), type(split.test)) == (int, float)
+
+
+def test_the_stage_keeps_what_dvc_composed_for_an_experiment(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _dvc_composes(project, ["optimizer.learning_rate=0.5"], project / "params.yaml")
+    before = (project / "params.yaml").read_bytes()
+    monkeypatch.setenv("DVC_EXP_NAME", "brisk-axle")
+    compose_stage(project, [], QUIET)
+    assert (project / "params.yaml").read_bytes() == before
+
+
+def test_an_experiment_whose_params_were_edited_wrongly_is_refused(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compose_stage(project, [], QUIET)
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace("momentum: 0.9", "momentum: 9"))
+    monkeypatch.setenv("DVC_EXP_NAME", "brisk-axle")
+    with pytest.raises(InputError, match=r"optimizer\.momentum=9"):
+        compose_stage(project, [], QUIET)
+
+
+def test_composing_names_missing_data(project: Path) -> None:
+    (project / "data" / "mnist-5k.zip").unlink()
+    with pytest.raises(InputError, match=r"data\.path=.*mnist-5k\.zip does not exist"):
+        compose_stage(project, [], QUIET)
+
+
+def test_the_difference_between_params_and_conf_is_shown(project: Path) -> None:
+    compose_stage(project, ["optimizer.learning_rate=0.5"], QUIET)
+    assert difference(project, ["optimizer.learning_rate=0.5"]) == []
+    changed = [line for line in difference(project, []) if not line.startswith(("---", "+++", "@"))]
+    assert changed == ["-  learning_rate: 0.5", "+  learning_rate: 0.02"]
+
+
+def test_params_that_were_never_composed_are_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"params\.yaml does not exist: `convforge compose`"):
+        read_params(tmp_path / "params.yaml")
+
+
+def test_params_with_a_wrong_value_name_the_key(project: Path) -> None:
+    compose_stage(project, [], QUIET)
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace("epochs: 12", "epochs: none"))
+    with pytest.raises(InputError, match=r"trainer\.epochs='none'"):
+        read_params(params)
+
+
+def test_params_that_are_no_yaml_are_one_plain_error(project: Path) -> None:
+    (project / "params.yaml").write_text("data: [1,\nmodel: {")
+    with pytest.raises(InputError, match=r"params\.yaml"):
+        read_params(project / "params.yaml")
+
+
+def test_a_config_file_that_is_no_yaml_is_one_plain_error(project: Path) -> None:
+    (project / "conf" / "optimizer" / "sgd.yaml").write_text("name: [sgd\nlearning_rate: {")
+    with pytest.raises(InputError, match=r"optimizer/sgd"):
+        compose_config(project, ["optimizer=sgd"])
+
+
+def test_the_project_is_found_from_a_folder_below_it(project: Path) -> None:
+    below = project / "conf" / "model"
+    assert project_root(below) == project.resolve()
+    assert project_root() == project.resolve()
+
+
+def test_a_sweep_is_the_product_of_all_choices() -> None:
+    jobs = sweep_jobs(["model=a,b", "optimizer.learning_rate=0.1,0.01", "seed=1"])
+    assert jobs == [
+        [f"model={model}", f"optimizer.learning_rate={rate}", "seed=1"]
+        for model in "ab"
+        for rate in ("0.1", "0.01")
+    ]

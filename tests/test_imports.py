@@ -1,0 +1,172 @@
+"""What imports what: the layers of the house, light starts, and registration with Keras."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import convforge
+
+SOURCE = Path(convforge.__file__).parent
+
+# From the ground up. A part may import itself and what stands before it.
+LIBRARY = ["geometry", "layers", "losses", "optimizers", "augment", "models"]
+PIPELINE = ["errors", "settings", "progress", "data", "tracking", "training", "report", "stages"]
+# What the library's parts may import of one another.
+ALLOWED = {
+    "geometry": set(),
+    "layers": {"geometry"},
+    "losses": {"geometry"},
+    "optimizers": {"geometry"},
+    "augment": {"geometry"},
+    "models": {"geometry", "layers"},
+}
+PIPELINE_PACKAGES = {"hydra", "omegaconf", "mlflow", "dvc", "pydantic", "tensorflow", "rich"}
+
+
+def _imports(file: Path) -> set[str]:
+    """Every module that a file imports, in functions and under TYPE_CHECKING too."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file.name}:{node.lineno} imports relatively"
+            assert node.module is not None
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def _part(module: str) -> str | None:
+    """`convforge.layers.maxout.MaxoutDense` → `layers`."""
+    names = module.split(".")
+    return names[1] if names[0] == "convforge" and len(names) > 1 else None
+
+
+def _files(part: str) -> list[Path]:
+    module = SOURCE / f"{part}.py"
+    files = [module] if module.is_file() else sorted((SOURCE / part).rglob("*.py"))
+    assert files, f"no such part: {part}"
+    return files
+
+
+@pytest.mark.parametrize("part", LIBRARY)
+def test_the_library_half_imports_nothing_of_the_pipeline(part: str) -> None:
+    for file in _files(part):
+        for module in _imports(file):
+            assert module.split(".")[0] not in PIPELINE_PACKAGES, f"{file.name}: {module}"
+            own = _part(module)
+            assert own in {None, part, *ALLOWED[part]}, f"{file.name} imports {module}"
+
+
+def test_every_part_of_the_package_has_its_place() -> None:
+    parts = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    rest = {"__init__", "__pycache__", "cli", "composition", "prediction", "registration"}
+    assert parts - rest == {*LIBRARY, *PIPELINE, "serving"} - rest
+
+
+@pytest.mark.parametrize(
+    ("part", "above"),
+    [
+        ("errors", {"settings", "data", "tracking", "training", "report", "stages", "cli"}),
+        ("progress", {"settings", "data", "tracking", "training", "report", "stages", "cli"}),
+        ("settings", {"composition", "data", "tracking", "training", "report", "stages", "cli"}),
+        ("composition", {"data", "tracking", "training", "report", "stages", "cli"}),
+        ("data", {"composition", "tracking", "training", "report", "stages", "cli"}),
+        ("tracking", {"composition", "data", "training", "report", "stages", "cli"}),
+        ("stages", {"cli"}),
+        ("training", {"cli"}),
+        ("report", {"cli"}),
+        ("prediction", {"stages", "report", "tracking", "cli"}),
+        ("serving", {"stages", "report", "tracking", "cli"}),
+    ],
+)
+def test_no_import_of_the_pipeline_points_upwards(part: str, above: set[str]) -> None:
+    for file in _files(part):
+        upwards = {module for module in _imports(file) if _part(module) in above}
+        assert not upwards, f"{file.name} imports {upwards}"
+
+
+def _run(code: str) -> str:
+    """What `code` prints in a fresh interpreter."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "module", ["convforge", "convforge.cli", "convforge.stages.compose", "convforge.composition"]
+)
+def test_importing_it_loads_nothing_heavy(module: str) -> None:
+    heavy = "('keras', 'tensorflow', 'mlflow', 'matplotlib')"
+    assert _run(f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])") == "[]"
+
+
+def test_preprocessing_loads_neither_keras_nor_tensorflow_nor_mlflow(
+    shared_project: Path, tmp_path: Path
+) -> None:
+    """The whole stage runs without them, not only its import."""
+    code = f"""
+import os, sys
+os.chdir({str(shared_project)!r})
+from convforge.cli import main
+overrides = ["data.split.validation=50", "data.split.test=100"]
+assert main(["preprocess", "-q", "--out", {str(tmp_path / "out")!r}, *overrides]) == 0
+print([m for m in ("keras", "tensorflow", "mlflow", "matplotlib") if m in sys.modules])
+"""
+    assert _run(code) == "[]"
+    assert (tmp_path / "out" / "manifest.json").is_file()
+
+
+@pytest.fixture(scope="module")
+def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with each of our registered kinds: layers, optimizer and loss."""
+    import keras
+    import numpy as np
+
+    from convforge.layers import Conv2D, MaxoutDense, PReLU
+    from convforge.optimizers import MomentumSGD
+
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 1)),
+            Conv2D(2, 3, padding=1),
+            PReLU(),
+            keras.layers.Flatten(),
+            MaxoutDense(3, num_pieces=2),
+        ]
+    )
+    model.compile(MomentumSGD(0.01), "mse")
+    model.fit(np.ones((2, 6, 6, 1)), np.ones((2, 3)), verbose=0)
+    path = tmp_path_factory.mktemp("saved") / "model.keras"
+    model.save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "order", ["import convforge; import keras", "import keras; import convforge"]
+)
+def test_a_saved_model_loads_after_importing_convforge_in_either_order(
+    saved_model: Path, order: str
+) -> None:
+    code = f"""
+{order}
+import numpy as np
+model = keras.saving.load_model({str(saved_model)!r})
+print(type(model.layers[0]).__module__, type(model.optimizer).__name__)
+print(np.asarray(model(np.ones((1, 6, 6, 1)))).tolist())
+"""
+    import keras
+    import numpy as np
+
+    classes, output = _run(code).splitlines()
+    assert classes == "convforge.layers.convolution MomentumSGD"
+    expected = keras.saving.load_model(saved_model)(np.ones((1, 6, 6, 1)))
+    np.testing.assert_array_equal(np.float32(eval(output)), np.asarray(expected))
