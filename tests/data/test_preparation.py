@@ -1,0 +1,382 @@
+"""From image files to a prepared data set: complete, exact, and honest about what it left out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from image_files import (
+    classes_of_pictures,
+    data_settings,
+    encoded,
+    picture,
+    write_folder,
+    write_tar,
+    write_zip,
+)
+from PIL import Image
+from rich.console import Console
+
+from convforge.data import preparation
+from convforge.data.decode import decode
+from convforge.data.manifest import Manifest
+from convforge.data.preparation import prepare
+from convforge.errors import InputError
+from convforge.progress import Progress, Verbosity
+
+QUIET = Progress(Verbosity.QUIET)
+FILES = classes_of_pictures(10)
+
+
+def _prepare(tmp_path: Path, files: dict[str, bytes], **changes: Any) -> Manifest:
+    archive = write_zip(tmp_path / "pictures.zip", files)
+    return prepare(data_settings(**changes), archive, tmp_path / "out", QUIET)
+
+
+def _examples(folder: Path, split: str) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Pixels, label and index, parsed by TensorFlow's own reader."""
+    manifest = Manifest.read(folder)
+    files = [str(folder / shard.file) for shard in manifest.splits[split].shards]
+    for record in tf.data.TFRecordDataset(files):
+        feature = tf.train.Example.FromString(record.numpy()).features.feature
+        labels = list(feature["labels"].int64_list.value)
+        indices = list(feature["indices"].int64_list.value)
+        pixels = np.frombuffer(feature["images"].bytes_list.value[0], np.uint8)
+        for image, label, index in zip(
+            pixels.reshape(len(labels), *manifest.image_shape), labels, indices, strict=True
+        ):
+            yield image, label, index
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_tensorflow_reads_back_every_pixel_and_label(tmp_path: Path) -> None:
+    manifest = _prepare(tmp_path, FILES)
+    read = {
+        (image.tobytes(), manifest.classes[label])
+        for split in manifest.splits
+        for image, label, _ in _examples(tmp_path / "out", split)
+    }
+    given = {(decode(FILES[n], channels=3).tobytes(), n.split("/")[0]) for n in FILES}
+    assert read == given
+    assert len(read) == 30
+
+
+def test_the_index_of_an_example_is_its_place_in_the_split(tmp_path: Path) -> None:
+    manifest = _prepare(tmp_path, FILES, shard_examples=4)
+    for split, entry in manifest.splits.items():
+        indices = [index for _, _, index in _examples(tmp_path / "out", split)]
+        assert indices == list(range(entry.examples))
+
+
+def test_a_record_of_megabytes_is_cut_into_chunks_without_loss(tmp_path: Path) -> None:
+    """A chunk holds 4 MiB: two images of 1200×1200."""
+    files = {f"{label}/{n}.png": picture(n, 1200, 1200, 1) for label in "ab" for n in range(4)}
+    archive = write_zip(tmp_path / "large.zip", files)
+    settings = data_settings(
+        channels=1, size=[1200, 1200], split={"validation": 0, "test": 2}, shard_examples=100
+    )
+    manifest = prepare(settings, archive, tmp_path / "out", QUIET)
+    shard = str(tmp_path / "out" / manifest.splits["train"].shards[0].file)
+    assert len(list(tf.data.TFRecordDataset(shard))) > 1
+    read = sorted(image.tobytes()[:64] for image, _, _ in _examples(tmp_path / "out", "train"))
+    assert len(read) == 6
+
+
+def test_the_manifest_counts_what_is_in_the_shards(tmp_path: Path) -> None:
+    import hashlib
+
+    manifest = _prepare(tmp_path, FILES, shard_examples=4)
+    for split, entry in manifest.splits.items():
+        labels = [label for _, label, _ in _examples(tmp_path / "out", split)]
+        assert entry.examples == len(labels) == sum(shard.examples for shard in entry.shards)
+        assert entry.class_counts == np.bincount(labels, minlength=3).tolist()
+        for shard in entry.shards:
+            content = (tmp_path / "out" / shard.file).read_bytes()
+            assert hashlib.sha256(content).hexdigest() == shard.sha256
+    assert [shard.examples for shard in manifest.splits["train"].shards] == [4, 4, 4, 4, 4, 1]
+    assert manifest.classes == ["a", "b", "c"]
+    assert manifest.image_shape == [8, 8, 3]
+
+
+def test_statistics_are_those_of_the_training_pixels(tmp_path: Path) -> None:
+    manifest = _prepare(tmp_path, FILES)
+    images = np.stack([image for image, _, _ in _examples(tmp_path / "out", "train")])
+    pixels = images.reshape(-1, 3).astype(np.float64)
+    statistics = manifest.statistics
+    np.testing.assert_allclose(statistics.mean, pixels.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(statistics.std, pixels.std(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(statistics.covariance, np.cov(pixels.T, bias=True), rtol=1e-10)
+
+
+def test_statistics_of_constant_images_are_exactly_zero_and_never_negative(tmp_path: Path) -> None:
+    files = {
+        f"{label}/{number}.png": encoded(Image.new("RGB", (8, 8), (77, 77, 77)))
+        for label in "ab"
+        for number in range(3)
+    }
+    statistics = _prepare(tmp_path, files, split={"validation": 0, "test": 0}).statistics
+    assert statistics.mean == [77, 77, 77]
+    assert statistics.std == [0, 0, 0]
+
+
+def test_every_form_of_the_same_files_gives_the_same_digest_and_shards(tmp_path: Path) -> None:
+    forms = [
+        write_zip(tmp_path / "p.zip", FILES),
+        write_tar(tmp_path / "p.tar", dict(reversed(FILES.items())), "w"),
+        write_tar(tmp_path / "p.tar.gz", FILES, "w:gz"),
+        write_folder(tmp_path / "p", FILES),
+    ]
+    manifests = [prepare(data_settings(), form, tmp_path / form.name[2:], QUIET) for form in forms]
+    assert len({manifest.digest for manifest in manifests}) == 1
+    assert all(manifest.splits == manifests[0].splits for manifest in manifests)
+
+
+def test_the_digest_changes_with_a_pixel_a_label_and_a_split(tmp_path: Path) -> None:
+    digests = {
+        _prepare(tmp_path, FILES).digest,
+        _prepare(tmp_path, {**FILES, "a/0.png": picture(777)}).digest,
+        _prepare(tmp_path, {name.replace("a/", "z/"): FILES[name] for name in FILES}).digest,
+        _prepare(tmp_path, FILES, split={"validation": 6, "test": 6}).digest,
+    }
+    assert len(digests) == 4
+
+
+def test_the_digest_is_of_the_data_and_not_of_the_archives_name(tmp_path: Path) -> None:
+    first = _prepare(tmp_path, FILES, name="one", shard_examples=3).digest
+    assert _prepare(tmp_path, FILES, name="other", shard_examples=30).digest == first
+
+
+def test_a_repetition_writes_identical_bytes(tmp_path: Path) -> None:
+    _prepare(tmp_path, FILES)
+    first = _content(tmp_path / "out")
+    _prepare(tmp_path, FILES)
+    assert _content(tmp_path / "out") == first
+
+
+def test_bad_files_are_left_out_named_in_the_manifest_and_warned_about(tmp_path: Path) -> None:
+    bad = {
+        "a/truncated.png": picture(5, 8, 8)[:120],
+        "b/text.png": b"not a picture at all",
+        "b/empty.png": b"",
+        "c/large.png": picture(6, 9, 8),
+        "stray.png": picture(7),
+    }
+    console = Console(file=(tmp_path / "said").open("w"), width=200)
+    archive = write_zip(tmp_path / "pictures.zip", {**FILES, **bad})
+    manifest = prepare(data_settings(), archive, tmp_path / "out", Progress(console=console))
+    console.file.close()
+    reasons = {item.name: item.reason for item in manifest.bad_items}
+    assert set(reasons) == set(bad)
+    assert reasons["b/text.png"] == "not an image"
+    assert "empty" in reasons["b/empty.png"]
+    assert "9×8" in reasons["c/large.png"]
+    assert "8×8" in reasons["c/large.png"]
+    assert "class folder" in reasons["stray.png"]
+    assert Manifest.read(tmp_path / "out") == manifest
+    said = (tmp_path / "said").read_text()
+    for name in bad:
+        assert f"left out {name}" in said
+    assert sum(split.examples for split in manifest.splits.values()) == 30
+
+
+def test_without_bad_files_the_same_data_come_out(tmp_path: Path) -> None:
+    clean = _prepare(tmp_path, FILES)
+    spoiled = _prepare(tmp_path, {"a/bad.png": b"text", **FILES})
+    assert spoiled.digest == clean.digest
+
+
+def test_litter_is_counted_and_not_reported_as_bad(tmp_path: Path) -> None:
+    litter = {"a/.DS_Store": b"x", "__MACOSX/a/._0.png": b"x", "b/Thumbs.db": b"x"}
+    manifest = _prepare(tmp_path, {**FILES, **litter})
+    assert manifest.litter == 3
+    assert manifest.bad_items == []
+
+
+def test_on_bad_error_refuses_and_names_the_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"1 bad files and data\.on_bad=error: a/x\.png: not an"):
+        _prepare(tmp_path, {**FILES, "a/x.png": b"text"}, on_bad="error")
+    assert not (tmp_path / "out").exists()
+
+
+def test_more_bad_files_than_allowed_are_refused_with_their_share(tmp_path: Path) -> None:
+    bad = {f"a/bad{number}.png": b"text" for number in range(10)}
+    with pytest.raises(InputError, match=r"25\.0% of the files are bad.*data\.max_bad_share=0\.2"):
+        _prepare(tmp_path, {**FILES, **bad}, max_bad_share=0.2)
+    assert _prepare(tmp_path, {**FILES, **bad}, max_bad_share=0.25).bad_items
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, r"holds no usable images at all"),
+        ({"a/.DS_Store": b"x"}, r"holds no usable images at all"),
+        ({"a/0.png": b"text", "b/0.png": b""}, r"no usable images: a/0\.png: not an image"),
+        ({"0.png": picture(0)}, r"no usable images: 0\.png: in no class folder"),
+        (classes_of_pictures(9, "a"), r"holds one class only: 'a'"),
+    ],
+    ids=["empty", "litter", "all bad", "no folders", "one class"],
+)
+def test_an_archive_that_cannot_be_learned_from_is_one_plain_error(
+    tmp_path: Path, files: dict[str, bytes], expected: str
+) -> None:
+    with pytest.raises(InputError, match=expected):
+        _prepare(tmp_path, files)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_number_of_classes_than_the_config_says_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds 3 classes, not data\.num_classes=10: a, b, c"):
+        _prepare(tmp_path, FILES, num_classes=10)
+
+
+@pytest.mark.parametrize(
+    ("files", "split"),
+    [
+        ({f"test/{name}": FILES[name] for name in FILES}, {"validation": 0.1, "test": 0.2}),
+        (FILES, {"validation": 0.999999, "test": 0.999999}),
+    ],
+    ids=["test folders alone", "fractions"],
+)
+def test_data_with_nothing_to_train_on_are_one_plain_error(
+    tmp_path: Path, files: dict[str, bytes], split: dict[str, float]
+) -> None:
+    with pytest.raises(InputError, match="train"):
+        _prepare(tmp_path, files, split=split)
+
+
+def test_images_of_any_size_are_resized_where_the_config_says_so(tmp_path: Path) -> None:
+    files = {f"{label}/{n}.png": picture(n, 5 + n, 12) for label in "ab" for n in range(4)}
+    split = {"validation": 0, "test": 0}
+    manifest = _prepare(tmp_path, files, resize=True, size=[6, 10], split=split)
+    assert manifest.image_shape == [6, 10, 3]
+    assert manifest.splits["train"].examples == 8
+
+
+def test_without_a_size_the_first_image_sets_it(tmp_path: Path) -> None:
+    files = {**FILES, "a/x.png": picture(99, 9, 9)}
+    manifest = _prepare(tmp_path, files, size=None)
+    assert manifest.image_shape == [8, 8, 3]
+    assert [item.name for item in manifest.bad_items] == ["a/x.png"]
+
+
+def test_grey_images_are_prepared_as_grey(tmp_path: Path) -> None:
+    manifest = _prepare(tmp_path, FILES, channels=1)
+    assert manifest.image_shape == [8, 8, 1]
+    assert len(manifest.statistics.covariance) == 1
+
+
+def test_two_files_of_one_name_in_an_archive_are_both_kept_or_refused(tmp_path: Path) -> None:
+    """A zip may hold a name twice; neither image may silently stand for both."""
+    import zipfile
+
+    archive = write_zip(tmp_path / "pictures.zip", FILES)
+    with zipfile.ZipFile(archive, "a") as file, pytest.warns(UserWarning, match="Duplicate"):
+        file.writestr("a/0.png", picture(4242))
+    try:
+        prepare(data_settings(), archive, tmp_path / "out", QUIET)
+    except InputError as error:
+        assert "a/0.png" in str(error)
+        return
+    read = [
+        image.tobytes()
+        for split in ("train", "validation", "test")
+        for image, _, _ in _examples(tmp_path / "out", split)
+    ]
+    assert len(set(read)) == len(read), "one image twice, the other lost"
+
+
+def test_a_run_that_fails_leaves_the_earlier_result_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _prepare(tmp_path, FILES)
+    before = _content(tmp_path / "out")
+
+    def disk_full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(preparation, "write_shards", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        _prepare(tmp_path, {**FILES, "a/new.png": picture(31)})
+    assert _content(tmp_path / "out") == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "pictures.zip"]
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_leaves_no_half_data_set(tmp_path: Path, kill: signal.Signals) -> None:
+    """Killed between the first shard and the manifest; the next run then succeeds."""
+    archive = write_zip(tmp_path / "pictures.zip", FILES)
+    code = f"""
+import os
+from pathlib import Path
+from convforge.data import preparation
+from convforge.progress import Progress, Verbosity
+from convforge.settings import DataSettings
+write = preparation.write_shards
+def killed(folder, split, *rest, **named):
+    if split == "validation":
+        os.kill(os.getpid(), {int(kill)})
+    return write(folder, split, *rest, **named)
+preparation.write_shards = killed
+settings = DataSettings.model_validate_json({data_settings().model_dump_json()!r})
+preparation.prepare(settings, Path({str(archive)!r}), Path({str(tmp_path / "out")!r}),
+                    Progress(Verbosity.QUIET))
+"""
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ})
+    assert done.returncode == -kill
+    assert not (tmp_path / "out").exists()
+    _prepare(tmp_path, FILES)
+    assert (tmp_path / "out" / "manifest.json").is_file()
+
+
+def test_files_of_an_earlier_data_set_do_not_stay(tmp_path: Path) -> None:
+    _prepare(tmp_path, FILES, shard_examples=2)
+    manifest = _prepare(tmp_path, FILES, shard_examples=30)
+    shards = {shard.file for split in manifest.splits.values() for shard in split.shards}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"manifest.json", *shards}
+
+
+def test_a_prepared_folder_can_be_read_by_whom_the_umask_allows(tmp_path: Path) -> None:
+    _prepare(tmp_path, FILES)
+    (tmp_path / "plain").mkdir()
+    assert (tmp_path / "out").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
+    _prepare(tmp_path, FILES)
+    path = tmp_path / "out" / "manifest.json"
+    content = json.loads(path.read_text())
+    for damaged in ("{", json.dumps({**content, "format_version": 99}), json.dumps({})):
+        path.write_text(damaged)
+        with pytest.raises(InputError, match="not written by this version"):
+            Manifest.read(tmp_path / "out")
+    path.unlink()
+    with pytest.raises(InputError, match="holds no prepared data"):
+        Manifest.read(tmp_path / "out")
+
+
+def test_the_real_digits_are_prepared_without_a_bad_file(digits: Path) -> None:
+    manifest = Manifest.read(digits)
+    assert manifest.bad_items == []
+    assert {name: split.examples for name, split in manifest.splits.items()} == {
+        "train": 250,
+        "validation": 50,
+        "test": 100,
+    }
+    assert manifest.splits["test"].class_counts == [10] * 10
+    assert manifest.classes == list("0123456789")
+    images = np.stack([image for image, _, _ in _examples(digits, "train")])
+    assert images.min() == 0
+    assert images.max() == 255
+    assert manifest.statistics.mean[0] == pytest.approx(images.mean(), rel=1e-12)

@@ -1,0 +1,213 @@
+"""Batches as a pure function of (seed, epoch, example): the ground of exact repetition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from convforge.augment.settings import Augmentation, Crop, Geometry, Reflection
+from convforge.data.manifest import Manifest
+from convforge.data.preparation import prepare
+from convforge.data.stream import Stream
+from convforge.progress import Progress, Verbosity
+
+PLAIN = Augmentation()
+MOVED = Augmentation(
+    crop=Crop(scale=(0.7, 1.0)),
+    reflection=Reflection(probability=0.5),
+    geometry=Geometry(rotation=15.0, translation=0.1),
+)
+WHOLE = 1 << 30
+EXAMPLES, BATCH = 250, 40
+STEPS = 7  # 250 examples are six batches of 40 and one of 10.
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def stream(digits: Path) -> Stream:
+    return Stream(digits, Manifest.read(digits), BATCH)
+
+
+@pytest.fixture(scope="module")
+def sharded(shared_project: Path, tmp_path_factory: pytest.TempPathFactory, compose: Any) -> Stream:
+    """The same digits in nine shards of 30."""
+    out = tmp_path_factory.mktemp("sharded") / "data"
+    data = compose("data.shard_examples=30").data
+    manifest = prepare(data, shared_project / data.path, out, Progress(Verbosity.QUIET))
+    assert len(manifest.splits["train"].shards) == 9
+    return Stream(out, manifest, BATCH)
+
+
+def _batches(stream: Stream, count: int, **changes: Any) -> list[Pair]:
+    options: dict[str, Any] = {"seed": 3, "augmentation": PLAIN, "shuffle_bytes": WHOLE}
+    batches = stream.training(**{**options, **changes}).take(count)
+    return [(images.numpy(), labels.numpy()) for images, labels in batches]
+
+
+def _keys(batches: list[Pair]) -> list[tuple[bytes, int]]:
+    return [
+        (image.tobytes(), int(label))
+        for images, labels in batches
+        for image, label in zip(images, labels, strict=True)
+    ]
+
+
+def _assert_same(left: list[Pair], right: list[Pair]) -> None:
+    for (images, labels), (other_images, other_labels) in zip(left, right, strict=True):
+        np.testing.assert_array_equal(images, other_images)
+        np.testing.assert_array_equal(labels, other_labels)
+
+
+def _all_examples(stream: Stream, split: str = "train") -> list[tuple[bytes, int]]:
+    batches = stream.sequential(split)
+    return _keys([(images.numpy(), labels.numpy()) for images, labels in batches])
+
+
+@pytest.fixture(params=["one shard", "nine shards, tiny blocks"])
+def read(
+    request: pytest.FixtureRequest, stream: Stream, sharded: Stream
+) -> Callable[..., list[Pair]]:
+    if request.param == "one shard":
+        return lambda count, **changes: _batches(stream, count, **changes)
+    return lambda count, **changes: _batches(sharded, count, **{"shuffle_bytes": 1, **changes})
+
+
+def test_an_epoch_has_every_example_once_the_last_smaller_batch_included(
+    read: Callable[..., list[Pair]], stream: Stream
+) -> None:
+    batches = read(3 * STEPS)
+    expected = sorted(_all_examples(stream))
+    assert len(expected) == len(set(expected)) == EXAMPLES
+    for epoch in range(3):
+        of_epoch = batches[epoch * STEPS : (epoch + 1) * STEPS]
+        assert [len(labels) for _, labels in of_epoch] == [BATCH] * 6 + [10]
+        assert sorted(_keys(of_epoch)) == expected
+
+
+def test_every_epoch_has_another_order(read: Callable[..., list[Pair]]) -> None:
+    batches = read(2 * STEPS)
+    assert _keys(batches[:STEPS]) != _keys(batches[STEPS:])
+
+
+def test_every_seed_has_another_order(read: Callable[..., list[Pair]]) -> None:
+    assert _keys(read(STEPS, seed=3)) != _keys(read(STEPS, seed=4))
+
+
+def test_the_same_seed_repeats_images_and_order(read: Callable[..., list[Pair]]) -> None:
+    _assert_same(read(STEPS + 2, augmentation=MOVED), read(STEPS + 2, augmentation=MOVED))
+
+
+def test_starting_at_an_epoch_is_the_tail_of_starting_at_the_first(
+    read: Callable[..., list[Pair]],
+) -> None:
+    from_start = read(3 * STEPS, augmentation=MOVED)
+    _assert_same(read(STEPS, augmentation=MOVED, first_epoch=2), from_start[2 * STEPS :])
+
+
+def test_the_number_of_threads_changes_nothing(stream: Stream, sharded: Stream) -> None:
+    for one in (stream, sharded):
+        batches = [
+            _batches(replace(one, threads=threads), STEPS, augmentation=MOVED)
+            for threads in (1, 2, 4, None)
+        ]
+        for other in batches[1:]:
+            _assert_same(batches[0], other)
+
+
+def test_a_whole_shuffle_reaches_across_the_epoch(stream: Stream) -> None:
+    """Where the examples of the split's first tenth come to lie."""
+    place = {key: number for number, key in enumerate(_all_examples(stream))}
+    order = [place[key] for key in _keys(_batches(stream, STEPS))]
+    positions = [position for position, number in enumerate(order) if number < 25]
+    assert min(positions) < 80
+    assert max(positions) > 170
+
+
+def test_a_tiny_shuffle_stays_within_its_blocks_and_shards_change_places(sharded: Stream) -> None:
+    """Blocks are no smaller than a batch, so memory and disorder are both bounded."""
+    place = {key: number for number, key in enumerate(_all_examples(sharded))}
+    order = [place[key] // 30 for key in _keys(_batches(sharded, STEPS, shuffle_bytes=1))]
+    shards_of_blocks = [set(order[start : start + BATCH]) for start in range(0, EXAMPLES, BATCH)]
+    assert all(len(shards) <= 4 for shards in shards_of_blocks)
+    first_seen = list(dict.fromkeys(order))
+    assert first_seen != sorted(first_seen), "the shards come in an order of their own"
+
+
+def test_no_seed_repeats_anothers_order_of_the_shards_and_examples(sharded: Stream) -> None:
+    """Seeds lie side by side in a sweep; their streams must be independent of one another."""
+    orders = [
+        tuple(_keys(_batches(sharded, STEPS, seed=seed, first_epoch=epoch)))
+        for seed in range(4)
+        for epoch in range(4)
+    ]
+    assert len(set(orders)) == 16
+
+
+def test_an_examples_augmentation_does_not_depend_on_the_batch_size(stream: Stream) -> None:
+    """Nor on its place in the batch."""
+    by_size = [
+        sorted(_keys(_batches(replace(stream, batch_size=size), steps, augmentation=MOVED)))
+        for size, steps in ((1, 250), (7, 36), (250, 1))
+    ]
+    assert by_size[0] == by_size[1] == by_size[2]
+
+
+def test_an_example_is_augmented_otherwise_in_another_epoch_and_with_another_seed(
+    stream: Stream,
+) -> None:
+    def drawn(seed: int) -> Iterator[list[np.ndarray]]:
+        rows = stream.augmentations(seed=seed, augmentation=MOVED, images=4, epochs=3)
+        yield from rows
+
+    for row, other in zip(drawn(3), drawn(4), strict=True):
+        images = {image.tobytes() for image in (*row, *other[1:])}
+        assert len(images) == 1 + 3 + 3
+
+
+def test_the_sheet_of_augmented_images_shows_what_training_sees(stream: Stream) -> None:
+    rows = stream.augmentations(seed=3, augmentation=MOVED, images=5, epochs=2)
+    for epoch in range(2):
+        seen = {
+            key for key, _ in _keys(_batches(stream, STEPS, augmentation=MOVED, first_epoch=epoch))
+        }
+        assert all(row[1 + epoch].tobytes() in seen for row in rows)
+
+
+def test_without_augmentation_the_pixels_are_those_of_the_files(stream: Stream) -> None:
+    images, _ = _batches(stream, 1)[0]
+    assert images.dtype == np.float32
+    np.testing.assert_array_equal(images, np.round(images))
+    assert images.max() == 255
+
+
+def test_a_limit_takes_the_same_first_examples_in_every_epoch(stream: Stream) -> None:
+    batches = _batches(stream, 4, limit_examples=50)
+    assert [len(labels) for _, labels in batches] == [40, 10, 40, 10]
+    assert sorted(_keys(batches[:2])) == sorted(_keys(batches[2:]))
+    assert sorted(_keys(batches[:2])) == sorted(_all_examples(stream)[:50])
+    assert _keys(batches[:2]) != _keys(batches[2:]), "in another order"
+
+
+def test_a_limit_of_steps_ends_the_epoch_early(stream: Stream) -> None:
+    whole = _batches(stream, 2 * STEPS)
+    _assert_same(_batches(stream, 4, limit_steps=2), [*whole[:2], *whole[STEPS : STEPS + 2]])
+
+
+def test_a_limit_above_what_is_there_is_no_limit(stream: Stream) -> None:
+    expected = sorted(_all_examples(stream))
+    assert sorted(_keys(_batches(stream, STEPS, limit_examples=10_000))) == expected
+
+
+@pytest.mark.parametrize(("split", "examples"), [("validation", 50), ("test", 100)])
+def test_held_out_splits_come_once_and_in_order(stream: Stream, split: str, examples: int) -> None:
+    batches = stream.sequential(split)
+    assert int(batches.cardinality()) == -(-examples // BATCH)
+    assert _all_examples(stream, split) == _all_examples(stream, split)
+    assert len(set(_all_examples(stream, split))) == examples
+    assert not set(_all_examples(stream, split)) & set(_all_examples(stream))
