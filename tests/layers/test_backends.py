@@ -1,0 +1,117 @@
+"""The same numbers on TensorFlow, JAX and PyTorch, each in processes of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import agreement
+import keras
+import numpy as np
+import pytest
+
+HERE = Path(__file__).parent
+INSTALL = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
+OTHERS = [name for name in INSTALL if name != keras.backend.backend()]
+TESTS = [HERE, HERE.parent / "losses", HERE.parent / "optimizers"]
+# The docstrings' examples are about what they show; this file would start itself without end.
+LEFT_OUT = [HERE / "test_documentation.py", Path(__file__)]
+
+
+def missing(backend: str) -> str | None:
+    if importlib.util.find_spec(backend) is None:
+        return f"{backend} is not installed: pip install {INSTALL[backend]}"
+    return None
+
+
+def start(backend: str, *arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    return output
+
+
+@pytest.fixture(scope="module")
+def suites() -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """The numeric tests under the other backends, started together."""
+    ignored = [f"--ignore={path}" for path in LEFT_OUT]
+    running = {
+        name: start(
+            name, "-m", "pytest", "-q", "-p", "no:cacheprovider", *ignored, *map(str, TESTS)
+        )
+        for name in OTHERS
+        if not missing(name)
+    }
+    yield running
+    for process in running.values():
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model that each installed backend trained from the same start."""
+    folder = tmp_path_factory.mktemp("agreement")
+    rng = np.random.default_rng(5)
+    keras.utils.set_random_seed(5)
+    weights = agreement.network().get_weights()
+    np.savez(
+        folder / "start.npz",
+        images=rng.normal(size=(32, 12, 12, 3)).astype("float32"),
+        classes=rng.integers(0, 5, 32),
+        **{f"weight{i}": weight for i, weight in enumerate(weights)},
+    )
+    script = str(HERE / "agreement.py")
+    for process in [start(name, script, "train", str(folder)) for name in installed()]:
+        finish(process)
+    return folder
+
+
+def installed() -> list[str]:
+    return [name for name in INSTALL if not missing(name)]
+
+
+def skip_if_missing(backend: str) -> None:
+    reason = missing(backend)
+    if reason:
+        pytest.skip(reason)
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+def test_twenty_steps_from_the_same_weights_agree(trained: Path, backend: str) -> None:
+    skip_if_missing(backend)
+    reference = np.load(trained / f"{keras.backend.backend()}.npz")
+    other = np.load(trained / f"{backend}.npz")
+    begin = np.load(trained / "start.npz")
+    for i, key in enumerate(reference.files[:-1]):
+        scale = np.abs(reference[key]).max()
+        assert np.abs(reference[key] - begin[f"weight{i}"]).max() > 0
+        assert np.abs(other[key] - reference[key]).max() <= 1e-4 * scale
+
+
+@pytest.mark.parametrize("backend", INSTALL)
+def test_models_saved_on_any_backend_load_in_a_fresh_process(trained: Path, backend: str) -> None:
+    skip_if_missing(backend)
+    output = finish(start(backend, str(HERE / "agreement.py"), "load", str(trained)))
+    assert output.splitlines()[-1] == f"loaded {len(installed())}"
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+def test_every_numeric_test_passes_on(
+    suites: dict[str, subprocess.Popen[str]], backend: str
+) -> None:
+    skip_if_missing(backend)
+    assert " passed" in finish(suites[backend])
