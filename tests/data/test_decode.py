@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -48,10 +49,9 @@ def test_rgb_becomes_grey_by_luminance() -> None:
 
 def test_a_palette_gives_its_colours_and_not_its_indices() -> None:
     image = Image.fromarray(SMALL).quantize(6)
-    np.testing.assert_array_equal(
-        decode(encoded(image), channels=3), np.asarray(image.convert("RGB"))
-    )
-    assert decode(encoded(image), channels=3).max() == 255
+    decoded = decode(encoded(image), channels=3)
+    np.testing.assert_array_equal(decoded, np.asarray(image.convert("RGB")))
+    assert decoded.max() == 255
 
 
 def test_one_bit_pixels_become_black_and_white() -> None:
@@ -152,10 +152,8 @@ def test_a_truncated_jpeg_is_refused(share: float) -> None:
 def test_a_flipped_bit_is_refused_or_harmless_and_never_another_error(position: int) -> None:
     content = bytearray(picture(1, 40, 40))
     content[position] ^= 0x40
-    try:
+    with contextlib.suppress(BadImageError):
         assert decode(bytes(content), channels=3).shape[2] == 3
-    except BadImageError as error:
-        assert str(error)
 
 
 @pytest.mark.parametrize(

@@ -99,13 +99,9 @@ def test_the_order_of_the_source_does_not_matter() -> None:
 
 def test_two_copies_of_one_image_keep_to_one_split_with_fractions() -> None:
     content = b"c" * 24
-    items = [
-        *_items(30),
-        Item("a/copy1.png", "a", None, content),
-        Item("a/copy2.png", "a", None, content),
-    ]
-    splits = assign(items, validation=0.3, test=0.3)
-    holders = [split for split in splits if _names(splits[split]) & {"a/copy1.png", "a/copy2.png"}]
+    copies = [Item(name, "a", None, content) for name in ("a/copy1.png", "a/copy2.png")]
+    splits = assign([*_items(30), *copies], validation=0.3, test=0.3)
+    holders = [split for split in splits if _names(splits[split]) & _names(copies)]
     assert len(holders) == 1
 
 

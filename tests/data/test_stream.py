@@ -173,9 +173,8 @@ def test_an_example_is_augmented_otherwise_in_another_epoch_and_with_another_see
 def test_the_sheet_of_augmented_images_shows_what_training_sees(stream: Stream) -> None:
     rows = stream.augmentations(seed=3, augmentation=MOVED, images=5, epochs=2)
     for epoch in range(2):
-        seen = {
-            key for key, _ in _keys(_batches(stream, STEPS, augmentation=MOVED, first_epoch=epoch))
-        }
+        batches = _batches(stream, STEPS, augmentation=MOVED, first_epoch=epoch)
+        seen = {pixels for pixels, _ in _keys(batches)}
         assert all(row[1 + epoch].tobytes() in seen for row in rows)
 
 
