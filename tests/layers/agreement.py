@@ -48,7 +48,8 @@ def train(folder: Path) -> None:
     name = keras.backend.backend()
     model.save(folder / f"{name}.keras")
     outputs = model.predict(images, verbose=0)
-    np.savez(folder / f"{name}.npz", *model.get_weights(), outputs=outputs)
+    weights = {f"weight{i}": weight for i, weight in enumerate(model.get_weights())}
+    np.savez(folder / f"{name}.npz", **weights, outputs=outputs)
 
 
 def load(folder: Path) -> None:

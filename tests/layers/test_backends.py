@@ -28,8 +28,24 @@ def missing(backend: str) -> str | None:
     return None
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_before(request: pytest.FixtureRequest) -> None:
+    """Let JAX keep what it compiled: the second run of these tests takes a quarter of the time."""
+    cache = getattr(request.config, "cache", None)
+    if cache is not None:
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.mkdir("jax")))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+
 def start(backend: str, *arguments: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        # PyTorch's threads wait in loops: beside another process they cost it minutes.
+        "OMP_NUM_THREADS": "1",
+    }
     return subprocess.Popen(
         [sys.executable, *arguments],
         env=environment,
@@ -96,9 +112,9 @@ def test_twenty_steps_from_the_same_weights_agree(trained: Path, backend: str) -
     reference = np.load(trained / f"{keras.backend.backend()}.npz")
     other = np.load(trained / f"{backend}.npz")
     begin = np.load(trained / "start.npz")
-    for i, key in enumerate(reference.files[:-1]):
+    for key in set(reference.files) - {"outputs"}:
         scale = np.abs(reference[key]).max()
-        assert np.abs(reference[key] - begin[f"weight{i}"]).max() > 0
+        assert np.abs(reference[key] - begin[key]).max() > 0
         assert np.abs(other[key] - reference[key]).max() <= 1e-4 * scale
 
 

@@ -42,6 +42,13 @@ def test_defaults_are_the_papers() -> None:
     assert relative_error(actual, expected) <= FORWARD_ERROR
 
 
+def test_half_precision_does_not_overflow_in_the_squares() -> None:
+    images = np.full((1, 1, 1, 3), 400.0)
+    expected = oracles.response_normalization(images, 3, 1e-4, 0.75, 2.0, "across_channels")
+    actual = LocalResponseNormalization(3, dtype="mixed_float16")(images.astype("float32"))
+    assert relative_error(actual, expected) <= 2e-3
+
+
 def test_alpha_divided_by_the_size_is_pytorchs() -> None:
     torch = pytest.importorskip("torch", reason="pip install torch")
     images = RNG.normal(size=(2, 3, 4, 6)).astype("float32")

@@ -87,10 +87,13 @@ class LocalResponseNormalization(keras.layers.Layer):  # type: ignore[misc]
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def call(self, inputs: Any) -> Any:
-        squares = keras.ops.square(inputs)
+        # In half precision the square of 256 is already infinite.
+        wide = keras.backend.result_type(self.compute_dtype, "float32")
+        squares = keras.ops.square(keras.ops.cast(inputs, wide))
         across = self.region == "across_channels"
         energy = self._across_channels(squares) if across else self._within_channel(squares)
-        return inputs * keras.ops.power(self.k + self.alpha * energy, -self.beta)
+        damping = keras.ops.power(self.k + self.alpha * energy, -self.beta)
+        return inputs * keras.ops.cast(damping, inputs.dtype)
 
     def _across_channels(self, squares: Any) -> Any:
         axis = 3 if self.data_format == "channels_last" else 1
