@@ -313,6 +313,7 @@ def _add_ui(commands: Any) -> None:
 def _ui(arguments: argparse.Namespace) -> None:
     from convforge.composition import compose_config, project_root, settings_of
     from convforge.settings import MLflowTracking
+    from convforge.tracking.delivery import experiment_id, open_client
     from convforge.tracking.store import artifact_location, quiet_mlflow, tracking_uri
 
     root = project_root()
@@ -331,7 +332,10 @@ def _ui(arguments: argparse.Namespace) -> None:
     if location is not None:
         command += ["--default-artifact-root", location]
     command += ["--host", "127.0.0.1", "--port", str(arguments.port), "--workers", "1"]
-    print(f"MLflow: http://127.0.0.1:{arguments.port}  (Ctrl-C ends it)", flush=True)
+    experiment = experiment_id(open_client(uri), settings.tracking.experiment, uri)
+    # Without `workflowType` the pages open as those for language models and hide the models.
+    page = f"#/experiments/{experiment}/runs?workflowType=machine_learning"
+    print(f"MLflow: http://127.0.0.1:{arguments.port}/{page}  (Ctrl-C ends it)", flush=True)
     raise SystemExit(subprocess.run(command, env=environment, cwd=root).returncode)
 
 

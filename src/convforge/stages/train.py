@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -90,9 +91,11 @@ def dump(settings: Settings) -> dict[str, Any]:
 
 
 def default_name(settings: Settings) -> str:
-    """Model and data, where nobody gave a name."""
+    """Model and data, where nobody gave a name; a DVC experiment adds its own."""
     given = settings.tracking.run_name if isinstance(settings.tracking, MLflowTracking) else None
-    return given or f"{settings.model.name}-{settings.data.name}"
+    experiment = os.environ.get("DVC_EXP_NAME")
+    name = given or f"{settings.model.name}-{settings.data.name}"
+    return f"{name} ({experiment})" if experiment else name
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -167,14 +170,12 @@ def _save(fit: Any, out: Path, manifest: Manifest, journal: Journal) -> None:
 def _signature(image_shape: Sequence[int], classes: int) -> dict[str, str]:
     """MLflow's model signature: pixels in, probabilities out, any number of images."""
 
-    def tensor(name: str, dtype: str, shape: Sequence[int]) -> str:
+    def tensor(dtype: str, shape: Sequence[int]) -> str:
+        # Without a name, so that a served model takes {"inputs": [image, …]}.
         spec = {"dtype": dtype, "shape": [-1, *shape]}
-        return json.dumps([{"name": name, "type": "tensor", "tensor-spec": spec}])
+        return json.dumps([{"type": "tensor", "tensor-spec": spec}])
 
-    return {
-        "inputs": tensor("image", "uint8", image_shape),
-        "outputs": tensor("probability", "float32", [classes]),
-    }
+    return {"inputs": tensor("uint8", image_shape), "outputs": tensor("float32", [classes])}
 
 
 def _last_figures(journal: Journal) -> Mapping[str, float]:

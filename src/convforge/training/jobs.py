@@ -66,7 +66,6 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
 
                 parent = stack.enter_context(sweep_parent(tracking, root, overrides, len(jobs)))
                 arguments.append(f"{_PARENT}={parent}")
-        # Hydra takes the job's name, and with it the folder's, from the program's.
         sys.argv = ["train", "--config-dir", str(root / "conf"), *arguments]
         _job()
 

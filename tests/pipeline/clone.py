@@ -1,0 +1,95 @@
+"""A clone of the working tree in which DVC really runs, with one-step training."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A repository of its own, with the committed and the changed files of this one."""
+
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def run(
+        self, *command: str, check: bool = True, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the clone with this environment's programs."""
+        result = subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=600,
+        )
+        if check and result.returncode:
+            raise AssertionError(f"{command} failed:\n{result.stdout}\n{result.stderr}")
+        return result
+
+    def repro(self) -> list[str]:
+        """`dvc repro`; the stages that ran."""
+        return re.findall(r"^Running stage '(\w+)'", self.run("dvc", "repro").stdout, re.M)
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        """Replace `old`, which must be there, by `new`."""
+        path = self.folder / file
+        text = path.read_text(encoding="utf-8")
+        assert old in text, f"{old!r} is not in {file}"
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    def commit(self, message: str) -> None:
+        """Commit everything."""
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-qm", message)
+
+
+def make_clone(folder: Path) -> Clone:
+    """Copy what git tracks or would track, as it is now, and commit it in `folder`."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        source = REPOSITORY / name
+        if source.is_file():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+    home = folder.parent / "home"
+    home.mkdir(exist_ok=True)
+    programs = Path(sys.executable).parent
+    kept = {
+        key: value for key, value in os.environ.items() if not key.startswith(("DVC", "MLFLOW"))
+    }
+    environment = {
+        **kept,
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(home),
+        "GIT_AUTHOR_NAME": "test",
+        "GIT_AUTHOR_EMAIL": "test@example.org",
+        "GIT_COMMITTER_NAME": "test",
+        "GIT_COMMITTER_EMAIL": "test@example.org",
+    }
+    clone = Clone(folder, environment)
+    clone.run("git", "init", "-q", "-b", "main")
+    # One step of training is enough to see what runs and what is written.
+    clone.edit("conf/trainer/default.yaml", "epochs: 12", "epochs: 1")
+    clone.edit("conf/trainer/default.yaml", "limit_steps: null", "limit_steps: 1")
+    (folder / "dvc.lock").unlink(missing_ok=True)
+    clone.commit("start")
+    return clone

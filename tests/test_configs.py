@@ -1,0 +1,161 @@
+"""Every file in conf/ composes, and what it configures runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from convforge.composition import compose_config, settings_of
+from convforge.data.manifest import Manifest
+from convforge.models.summary import layer_costs
+from convforge.progress import Progress, Verbosity
+from convforge.settings import Settings
+from convforge.stages.preprocess import preprocess
+from convforge.stages.train import train
+
+QUIET = Progress(Verbosity.QUIET)
+CONF = Path(__file__).parents[1] / "conf"
+GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+# Cheap where nothing else is asked: one step of the linear baseline.
+ONE_STEP = ("tracking=none", "model=softmax_linear", "trainer.epochs=1", "trainer.limit_steps=1")
+
+
+def _options(*groups: str) -> list[Any]:
+    return [pytest.param(*pair, id="=".join(pair)) for pair in OPTIONS if pair[0] in groups]
+
+
+def test_every_group_is_covered_below() -> None:
+    trained = {"augment", "debug", "model", "optimizer", "schedule", "trainer"}
+    assert set(GROUPS) == trained | {"data", "tracking"}
+    strangers = [p for p in CONF.rglob("*") if p.is_file() and p.suffix != ".yaml"]
+    assert strangers == []
+
+
+@pytest.mark.parametrize(("group", "option"), _options(*GROUPS))
+def test_it_composes(shared_project: Path, group: str, option: str) -> None:
+    settings = settings_of(compose_config(shared_project, [f"{group}={option}"]))
+    name = getattr(getattr(settings, group, None), "name", option)
+    assert name == option, "a config is called as its file"
+
+
+@pytest.mark.parametrize(("group", "option"), _options(*GROUPS))
+def test_its_head_says_what_it_is_for(group: str, option: str) -> None:
+    assert (CONF / group / f"{option}.yaml").read_text().startswith("#")
+
+
+@pytest.mark.parametrize(("group", "option"), _options(*GROUPS))
+def test_the_command_in_its_head_is_one_that_composes(
+    shared_project: Path, group: str, option: str
+) -> None:
+    for line in (CONF / group / f"{option}.yaml").read_text().splitlines():
+        words = line.removeprefix("#").split()
+        if line.startswith("#") and words[:2] in (["convforge", "train"], ["convforge", "summary"]):
+            overrides = [word.strip("'") for word in words[2:] if "=" in word]
+            settings_of(compose_config(shared_project, overrides))
+
+
+@pytest.mark.parametrize(
+    ("group", "option"),
+    _options("augment", "debug", "model", "optimizer", "schedule", "trainer"),
+)
+def test_it_trains_for_a_step(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path, group: str, option: str
+) -> None:
+    overrides = [item for item in ONE_STEP if not item.startswith(f"{group}=")]
+    settings = compose(*overrides, f"{group}={option}")
+    train(settings, digits, tmp_path / "run", tmp_path, QUIET)
+    with (tmp_path / "run" / "history.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["loss"]) > 0
+    assert (tmp_path / "run" / "model" / "model.keras").is_file()
+
+
+def _archive_for(settings: Settings, digits_archive: Path, path: Path) -> None:
+    """Digits in the size and the colours that the config asks for, in folders of splits."""
+    data = settings.data
+    height, width = data.size or (28, 28)
+    mode = "RGB" if data.channels == 3 else "L"
+    with zipfile.ZipFile(digits_archive) as source, zipfile.ZipFile(path, "w") as target:
+        for number, name in enumerate(source.namelist()):
+            image = Image.open(io.BytesIO(source.read(name))).convert(mode)
+            file = io.BytesIO()
+            image.resize((width, height)).save(file, "PNG")
+            target.writestr(f"{'test' if number % 4 == 0 else 'train'}/{name}", file.getvalue())
+
+
+@pytest.mark.parametrize(("group", "option"), _options("data"))
+def test_its_images_are_prepared_and_trained_on(
+    project: Path, digits_archive: Path, tmp_path: Path, group: str, option: str
+) -> None:
+    probe = settings_of(compose_config(project, [f"{group}={option}"]))
+    _archive_for(probe, digits_archive, project / "images.zip")
+    overrides = ["data.path=images.zip", "data.split.validation=0.2", *ONE_STEP]
+    settings = settings_of(compose_config(project, [f"{group}={option}", *overrides]))
+    manifest = preprocess(settings, tmp_path / "data", project, QUIET)
+    assert manifest.bad_items == []
+    assert manifest.splits["test"].examples == 100
+    train(settings, tmp_path / "data", tmp_path / "run", project, QUIET)
+    assert (tmp_path / "run" / "model" / "card.json").is_file()
+
+
+@pytest.mark.parametrize(("group", "option"), _options("tracking"))
+def test_its_tracking_keeps_a_run(
+    project: Path, compose: Callable[..., Settings], digits: Path, group: str, option: str
+) -> None:
+    settings = compose(*ONE_STEP[1:], f"{group}={option}")
+    train(settings, digits, project / "run", project, QUIET)
+    assert (project / "mlflow.db").is_file() == (option == "mlflow")
+    assert (project / "run" / "run.json").is_file() == (option == "mlflow")
+
+
+def test_overfit_batch_learns_its_batch_by_heart(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path
+) -> None:
+    settings = compose("debug=overfit_batch", "model=softmax_linear")
+    figures = train(settings, digits, tmp_path / "run", tmp_path, QUIET)
+    assert figures["accuracy"] == 1.0
+
+
+def test_one_step_is_one_step_and_keeps_no_run(compose: Callable[..., Settings]) -> None:
+    settings = compose("debug=one_step")
+    assert (settings.trainer.epochs, settings.trainer.limit_steps) == (1, 1)
+    assert settings.tracking.name == "none"
+
+
+def test_the_default_model_has_what_the_lecture_names(compose: Callable[..., Settings]) -> None:
+    settings = compose()
+    types = {spec.type for spec in settings.model.specs().values()}  # type: ignore[attr-defined]
+    assert types >= {"maxout_conv2d", "max_pool", "prelu", "dropout", "softmax"}
+    pool = settings.model.specs()["pool1"]
+    assert pool.step < pool.window, "overlapping"  # type: ignore[attr-defined]
+    assert settings.optimizer.name == "momentum_sgd"
+    assert settings.augment.active
+
+
+@pytest.mark.parametrize(("group", "option"), _options("model"))
+def test_it_fits_cifar10_as_well(compose: Callable[..., Settings], group: str, option: str) -> None:
+    costs = layer_costs(
+        compose(f"{group}={option}").model.specs(), image_shape=(32, 32, 3), num_classes=10
+    )
+    assert costs[-1].output_shape == (10,)
+
+
+def test_the_bundled_digits_fit_the_default_config(shared_project: Path, tmp_path: Path) -> None:
+    """The whole archive, as `make repro` prepares it."""
+    bundled = Path(__file__).parents[1] / "data" / "mnist-5k.zip"
+    settings = settings_of(compose_config(shared_project, [f"data.path={bundled}"]))
+    manifest = preprocess(settings, tmp_path / "data", shared_project, QUIET)
+    sizes = {name: split.examples for name, split in manifest.splits.items()}
+    assert sizes == {"train": 3600, "validation": 400, "test": 1000}
+    assert manifest.splits["test"].class_counts == [100] * 10
+    assert manifest == Manifest.read(tmp_path / "data")
+    shutil.rmtree(tmp_path / "data")

@@ -1,0 +1,223 @@
+"""One training run: exact repetition, the learning rate's course, and the record of every epoch."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from convforge.data.manifest import Manifest
+from convforge.errors import InputError
+from convforge.prediction import load_predictor
+from convforge.progress import Progress, Verbosity
+from convforge.settings import ConstantSchedule, CosineSchedule, Settings, StepSchedule
+from convforge.stages.evaluate import evaluate, score
+from convforge.stages.train import train
+from convforge.training.optimization import learning_rate
+
+QUIET = Progress(Verbosity.QUIET)
+# A net with all that draws random numbers: initial weights, shuffling, augmentation, dropout.
+SMALL_NET = (
+    "tracking=none",
+    "model.layers.conv1.filters=4",
+    "model.layers.conv2.filters=4",
+    "model.layers.dense1.units=16",
+    "trainer.epochs=2",
+    "trainer.limit_steps=2",
+)
+
+
+@pytest.fixture
+def weights_of(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path
+) -> Callable[..., list[np.ndarray]]:
+    def run(*overrides: str) -> list[np.ndarray]:
+        out = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        train(compose(*SMALL_NET, *overrides), digits, out, tmp_path, QUIET)
+        return [np.asarray(weight) for weight in load_predictor(out).model.weights]
+
+    return run
+
+
+def _same(left: list[np.ndarray], right: list[np.ndarray]) -> bool:
+    assert len(left) == len(right)
+    return all(np.array_equal(one, other) for one, other in zip(left, right, strict=True))
+
+
+def test_the_same_config_gives_the_same_weights_bit_for_bit_whatever_the_threads(
+    weights_of: Callable[..., list[np.ndarray]],
+) -> None:
+    first = weights_of("trainer.input_threads=1")
+    assert _same(first, weights_of("trainer.input_threads=1"))
+    assert _same(first, weights_of("trainer.input_threads=4"))
+    assert not _same(first, weights_of("trainer.input_threads=1", "seed=1"))
+
+
+def test_a_run_leaves_its_history_config_model_and_pictures(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path
+) -> None:
+    settings = compose(*SMALL_NET)
+    figures = train(settings, digits, tmp_path / "run", tmp_path, QUIET)
+    with (tmp_path / "run" / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "epoch",
+        "accuracy",
+        "loss",
+        "val_accuracy",
+        "val_loss",
+        "learning_rate",
+        "epoch_seconds",
+    ]
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert all(math.isfinite(float(value)) for row in rows for value in row.values())
+    assert {name: float(value) for name, value in rows[-1].items() if name != "epoch"} == figures
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert left >= {"config.yaml", "history.csv", "journal.jsonl", "model", "pictures"}
+    pictures = {path.name for path in (tmp_path / "run" / "pictures").iterdir()}
+    assert pictures == {"learning_curves.png", "augmented_images.png", "first_layer_kernels.png"}
+    card = load_predictor(tmp_path / "run").card
+    assert card.classes == list("0123456789")
+    assert card.data_digest == Manifest.read(digits).digest
+
+
+def test_without_validation_images_a_run_has_no_validation_figures(
+    compose: Callable[..., Settings], shared_project: Path, tmp_path: Path
+) -> None:
+    from convforge.stages.preprocess import preprocess
+
+    settings = compose("data.split.validation=0", "model=softmax_linear", *SMALL_NET[:1])
+    settings = settings.model_copy(
+        update={"trainer": settings.trainer.model_copy(update={"epochs": 1, "limit_steps": 1})}
+    )
+    preprocess(settings, tmp_path / "data", shared_project, QUIET)
+    figures = train(settings, tmp_path / "data", tmp_path / "run", tmp_path, QUIET)
+    assert set(figures) == {"accuracy", "loss", "learning_rate", "epoch_seconds"}
+    assert (tmp_path / "run" / "pictures" / "learning_curves.png").is_file()
+
+
+def test_the_evaluation_is_that_of_the_saved_model(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path
+) -> None:
+    from convforge.data.stream import Stream
+
+    settings = compose("model=softmax_linear", "tracking=none", "trainer.epochs=1")
+    train(settings, digits, tmp_path / "run", tmp_path, QUIET)
+    figures = evaluate(settings, tmp_path / "run", digits, tmp_path / "out", tmp_path, QUIET)
+    stream = Stream(digits, Manifest.read(digits), 100)
+    images, labels = next(iter(stream.sequential("test")))
+    probabilities = load_predictor(tmp_path / "run").probabilities(images.numpy())
+    assert figures["test_images"] == 100
+    assert figures["test_accuracy"] == np.mean(probabilities.argmax(1) == labels.numpy())
+    given = probabilities[np.arange(100), labels.numpy()].astype(float)
+    assert figures["test_loss"] == pytest.approx(-np.log(given).mean(), rel=1e-4)
+    assert figures["test_accuracy"] > 0.4, "one epoch on 250 digits is far above chance"
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["actual"] for row in rows] == [str(label) for label in labels.numpy()]
+    wrong = sum(row["actual"] != row["predicted"] for row in rows)
+    assert figures["test_error"] == pytest.approx(wrong / 100)
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left >= {"metrics.json", "predictions.csv", "confusion.png", "worst_errors.png"}
+
+
+def test_a_probability_that_rounds_to_zero_keeps_the_loss_finite() -> None:
+    figures = score(np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]], np.float32))
+    assert figures["test_loss"] == pytest.approx(-math.log(np.finfo(np.float32).tiny) / 2)
+    assert figures["test_accuracy"] == 0.5
+
+
+def test_data_of_another_config_are_refused_by_the_key_that_differs(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path
+) -> None:
+    settings = compose("tracking=none", "data.split.test=90")
+    with pytest.raises(InputError, match=r"prepared with another data\.split: run"):
+        train(settings, digits, tmp_path / "run", tmp_path, QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("model.layers.flatten=null", r"model\.layers\.dense1: needs a flat input"),
+        ("model.layers.softmax=null", r"model\.layers\.logits: is the last layer.*softmax"),
+        ("model.layers.logits.units=7", r"shape \(7,\), but the data has 10 classes"),
+        ("model.layers.conv1.kernel_size=50", r"model\.layers\.conv1: kernel_size=\(50, 50\)"),
+    ],
+)
+def test_a_net_that_does_not_fit_the_data_is_refused_before_anything_is_written(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path, override: str, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        train(compose("tracking=none", override), digits, tmp_path / "run", tmp_path, QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def _rates(schedule: Any, steps: list[int], *, epochs: int, steps_per_epoch: int) -> list[float]:
+    rate = learning_rate(schedule, 0.1, epochs=epochs, steps_per_epoch=steps_per_epoch)
+    return [float(rate(step)) if callable(rate) else rate for step in steps]
+
+
+def test_a_constant_rate_stays() -> None:
+    schedule = ConstantSchedule(name="constant")
+    assert _rates(schedule, [0, 10, 99], epochs=10, steps_per_epoch=10) == [0.1] * 3
+
+
+def test_a_step_rate_falls_after_the_named_epochs() -> None:
+    """Keras keeps the old value *at* a boundary, so the first step of epoch 3 has it still."""
+    schedule = StepSchedule(name="step", at_epochs=[2.0, 3.5], factor=0.1)
+    rates = _rates(schedule, [0, 20, 21, 35, 36, 99], epochs=10, steps_per_epoch=10)
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+def test_a_cosine_rate_rises_over_the_warm_up_and_ends_at_its_fraction() -> None:
+    schedule = CosineSchedule(name="cosine", warmup_epochs=1.0, final_fraction=0.01)
+    rates = _rates(schedule, [0, 5, 10, 55, 100], epochs=10, steps_per_epoch=10)
+    assert rates == pytest.approx([0.01, 0.055, 0.1, 0.0505, 0.001], rel=1e-4)
+
+
+def test_a_cosine_rate_without_warm_up_starts_at_the_top() -> None:
+    schedule = CosineSchedule(name="cosine", warmup_epochs=0.0, final_fraction=0.0)
+    rates = _rates(schedule, [0, 50, 100], epochs=10, steps_per_epoch=10)
+    assert rates == pytest.approx([0.1, 0.05, 0.0], abs=1e-7)
+
+
+@pytest.mark.parametrize("steps_per_epoch", [1, 2, 7])
+@pytest.mark.parametrize("warmup", [0.0, 0.5, 1.0, 5.0])
+def test_a_warm_up_longer_than_the_run_gives_positive_finite_rates(
+    steps_per_epoch: int, warmup: float
+) -> None:
+    schedule = CosineSchedule(name="cosine", warmup_epochs=warmup, final_fraction=0.01)
+    for epochs in (1, 2):
+        steps = list(range(epochs * steps_per_epoch))
+        rates = _rates(schedule, steps, epochs=epochs, steps_per_epoch=steps_per_epoch)
+        assert all(0 < rate <= 0.1000001 for rate in rates)
+
+
+def test_the_recorded_rate_is_the_schedules_after_each_epoch(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path
+) -> None:
+    settings = compose(
+        *("tracking=none", "model=softmax_linear", "augment=none", "schedule=step"),
+        *("schedule.at_epochs=[1]", "trainer.epochs=3", "trainer.limit_steps=2"),
+    )
+    train(settings, digits, tmp_path / "run", tmp_path, QUIET)
+    with (tmp_path / "run" / "history.csv").open(newline="") as file:
+        rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
+    assert rates == pytest.approx([0.02, 0.002, 0.002])
+
+
+def test_a_run_trains_on_logits_and_saves_probabilities(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path
+) -> None:
+    train(compose(*SMALL_NET), digits, tmp_path / "run", tmp_path, QUIET)
+    model = load_predictor(tmp_path / "run").model
+    assert isinstance(model.layers[-1], keras.layers.Softmax)
+    zeros = np.zeros((1, 28, 28, 1), np.float32)
+    assert float(np.asarray(model(zeros)).sum()) == pytest.approx(1, rel=1e-5)
