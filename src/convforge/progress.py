@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from enum import IntEnum
 
 from rich.console import Console
@@ -15,7 +16,6 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
 
@@ -40,6 +40,11 @@ class Task:
         """Count `steps` more; `figures` (loss, metric) stand beside the bar."""
         self.done += steps
 
+    def expect(self, share: float) -> None:
+        """`share` of the work is done: the total of a task that did not know it follows."""
+        if self.done and share > 0:
+            self.total = max(self.done, round(self.done / share))
+
     @property
     def rate(self) -> float:
         """Units a second since the start."""
@@ -51,13 +56,25 @@ class _LiveTask(Task):
         super().__init__(name, unit, total)
         self._live = live
         self._figures = ""
-        self._id: TaskID = live.add_task(name, total=total, rate="", figures="")
+        self._id: TaskID = live.add_task(name, total=total, rate="", figures="", left="")
 
     def advance(self, steps: int = 1, figures: str = "") -> None:
         super().advance(steps)
-        rate = f"{self.rate:,.0f} {self.unit}/s"
         self._figures = figures or self._figures
-        self._live.update(self._id, advance=steps, rate=rate, figures=self._figures)
+        self._live.update(
+            self._id,
+            completed=self.done,
+            total=self.total,
+            rate=f"{self.rate:,.0f} {self.unit}/s",
+            figures=self._figures,
+            left=self._left(),
+        )
+
+    def _left(self) -> str:
+        # Not rich's own column: it starts anew whenever the total is corrected.
+        if self.total is None or not self.done:
+            return ""
+        return f"{timedelta(seconds=round((self.total - self.done) / self.rate))} left"
 
 
 class Progress:
@@ -109,7 +126,7 @@ class Progress:
             TextColumn("{task.fields[rate]}"),
             TextColumn("{task.fields[figures]}"),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=self.console,
             transient=True,
             refresh_per_second=5,

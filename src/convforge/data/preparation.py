@@ -75,7 +75,7 @@ def _decode_all(
 ) -> _Decoded:
     decoded = _Decoded()
     with scratch.open("wb") as file, progress.task("preprocess", unit="images") as task:
-        for name, content in source.files():
+        for name, content in source.files(task.expect):
             if is_litter(name):
                 decoded.litter += 1
                 continue

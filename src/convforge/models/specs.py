@@ -191,6 +191,14 @@ class PoolSpec(WindowSpec):
     pool_size: Any = 2
     strides: Any = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        padding = geometry.canonical_padding(self.padding)
+        if not isinstance(padding, str) and any(
+            max(sides) >= size for sides, size in zip(padding, self.window, strict=True)
+        ):
+            raise ArgumentError("padding", self.padding, f"less than pool_size={self.pool_size}")
+
     @property
     def step(self) -> geometry.Pair:
         return self.window if self.strides is None else super().step

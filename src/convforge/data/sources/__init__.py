@@ -12,6 +12,7 @@ from typing import Protocol
 
 from convforge.data.sources.archive import TarSource, ZipSource
 from convforge.data.sources.folder import FolderSource
+from convforge.data.sources.watch import Watch, ignore
 from convforge.errors import InputError
 
 #: Files that operating systems leave in folders; they are counted, not reported as bad images.
@@ -26,8 +27,11 @@ class Source(Protocol):
         """Where it is."""
         ...
 
-    def files(self) -> Iterator[tuple[str, bytes]]:
-        """The name and the content of every file, always in the same order."""
+    def files(self, watch: Watch = ignore) -> Iterator[tuple[str, bytes]]:
+        """The name and the content of every file, always in the same order.
+
+        `watch` is told the share of the source that was read, before each file.
+        """
         ...
 
 

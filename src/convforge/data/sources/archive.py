@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from convforge.data.sources.watch import Watch, ignore
 from convforge.errors import InputError
 
 
@@ -18,11 +19,13 @@ class ZipSource:
 
     path: Path
 
-    def files(self) -> Iterator[tuple[str, bytes]]:
+    def files(self, watch: Watch = ignore) -> Iterator[tuple[str, bytes]]:
         """The name and the content of every file; a member that fails its checksum is empty."""
         try:
             with zipfile.ZipFile(self.path) as archive:
-                for member in archive.infolist():
+                members = archive.infolist()
+                for number, member in enumerate(members):
+                    watch(number / len(members))
                     if not member.is_dir():
                         yield member.filename, _content(archive, member)
         except zipfile.BadZipFile as error:
@@ -43,11 +46,13 @@ class TarSource:
 
     path: Path
 
-    def files(self) -> Iterator[tuple[str, bytes]]:
+    def files(self, watch: Watch = ignore) -> Iterator[tuple[str, bytes]]:
         """The name and the content of every file."""
         try:
-            with tarfile.open(self.path, "r|*") as archive:
+            size = self.path.stat().st_size
+            with self.path.open("rb") as file, tarfile.open(fileobj=file, mode="r|*") as archive:
                 for member in archive:
+                    watch(file.tell() / size)
                     stream = archive.extractfile(member) if member.isreg() else None
                     if stream is not None:
                         yield member.name.removeprefix("./"), stream.read()

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from convforge.data.sources.watch import Watch, ignore
+
 
 @dataclass(frozen=True)
 class FolderSource:
@@ -14,10 +16,14 @@ class FolderSource:
 
     path: Path
 
-    def files(self) -> Iterator[tuple[str, bytes]]:
+    def files(self, watch: Watch = ignore) -> Iterator[tuple[str, bytes]]:
         """The name relative to `path`, with `/`, and the content of every file."""
+        total = sum(len(names) for _, _, names in os.walk(self.path))
+        read = 0
         for folder, subfolders, names in os.walk(self.path):
             subfolders.sort()
             for name in sorted(names):
+                watch(read / total)
+                read += 1
                 file = Path(folder) / name
                 yield file.relative_to(self.path).as_posix(), file.read_bytes()
