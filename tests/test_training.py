@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 
+from convforge.composition import read_params
 from convforge.data.manifest import Manifest
 from convforge.errors import InputError
 from convforge.prediction import load_predictor
@@ -54,37 +55,48 @@ def test_the_same_config_gives_the_same_weights_bit_for_bit_whatever_the_threads
     weights_of: Callable[..., list[np.ndarray]],
 ) -> None:
     first = weights_of("trainer.input_threads=1")
-    assert _same(first, weights_of("trainer.input_threads=1"))
     assert _same(first, weights_of("trainer.input_threads=4"))
     assert not _same(first, weights_of("trainer.input_threads=1", "seed=1"))
 
 
-def test_a_run_leaves_its_history_config_model_and_pictures(
-    compose: Callable[..., Settings], digits: Path, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def trained(
+    compose: Callable[..., Settings], digits: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Settings, Path, Mapping[str, float]]:
+    """One small run: its settings, its folder, the figures of its last epoch."""
+    folder = tmp_path_factory.mktemp("trained")
     settings = compose(*SMALL_NET)
-    figures = train(settings, digits, tmp_path / "run", tmp_path, QUIET)
-    with (tmp_path / "run" / "history.csv").open(newline="") as file:
+    return settings, folder / "run", train(settings, digits, folder / "run", folder, QUIET)
+
+
+def test_a_run_leaves_its_history_config_model_and_pictures(
+    trained: tuple[Settings, Path, Mapping[str, float]], digits: Path
+) -> None:
+    settings, run, figures = trained
+    with (run / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == [
-        "epoch",
-        "accuracy",
-        "loss",
-        "val_accuracy",
-        "val_loss",
-        "learning_rate",
-        "epoch_seconds",
-    ]
+    columns = ["accuracy", "loss", "val_accuracy", "val_loss", "learning_rate", "epoch_seconds"]
+    assert list(rows[0]) == ["epoch", *columns]
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert all(math.isfinite(float(value)) for row in rows for value in row.values())
     assert {name: float(value) for name, value in rows[-1].items() if name != "epoch"} == figures
-    left = {path.name for path in (tmp_path / "run").iterdir()}
+    left = {path.name for path in run.iterdir()}
     assert left >= {"config.yaml", "history.csv", "journal.jsonl", "model", "pictures"}
-    pictures = {path.name for path in (tmp_path / "run" / "pictures").iterdir()}
+    pictures = {path.name for path in (run / "pictures").iterdir()}
     assert pictures == {"learning_curves.png", "augmented_images.png", "first_layer_kernels.png"}
-    card = load_predictor(tmp_path / "run").card
+    assert read_params(run / "config.yaml") == settings
+    card = load_predictor(run).card
     assert card.classes == list("0123456789")
     assert card.data_digest == Manifest.read(digits).digest
+
+
+def test_a_run_trains_on_logits_and_saves_probabilities(
+    trained: tuple[Settings, Path, Mapping[str, float]],
+) -> None:
+    model = load_predictor(trained[1]).model
+    assert isinstance(model.layers[-1], keras.layers.Softmax)
+    zeros = np.zeros((1, 28, 28, 1), np.float32)
+    assert float(np.asarray(model(zeros)).sum()) == pytest.approx(1, rel=1e-5)
 
 
 def test_without_validation_images_a_run_has_no_validation_figures(
@@ -103,21 +115,19 @@ def test_without_validation_images_a_run_has_no_validation_figures(
 
 
 def test_the_evaluation_is_that_of_the_saved_model(
-    compose: Callable[..., Settings], digits: Path, tmp_path: Path
+    trained: tuple[Settings, Path, Mapping[str, float]], digits: Path, tmp_path: Path
 ) -> None:
     from convforge.data.stream import Stream
 
-    settings = compose("model=softmax_linear", "tracking=none", "trainer.epochs=1")
-    train(settings, digits, tmp_path / "run", tmp_path, QUIET)
-    figures = evaluate(settings, tmp_path / "run", digits, tmp_path / "out", tmp_path, QUIET)
+    settings, run, _ = trained
+    figures = evaluate(settings, run, digits, tmp_path / "out", tmp_path, QUIET)
     stream = Stream(digits, Manifest.read(digits), 100)
     images, labels = next(iter(stream.sequential("test")))
-    probabilities = load_predictor(tmp_path / "run").probabilities(images.numpy())
+    probabilities = load_predictor(run).probabilities(images.numpy())
     assert figures["test_images"] == 100
     assert figures["test_accuracy"] == np.mean(probabilities.argmax(1) == labels.numpy())
     given = probabilities[np.arange(100), labels.numpy()].astype(float)
     assert figures["test_loss"] == pytest.approx(-np.log(given).mean(), rel=1e-4)
-    assert figures["test_accuracy"] > 0.4, "one epoch on 250 digits is far above chance"
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["actual"] for row in rows] == [str(label) for label in labels.numpy()]
@@ -211,13 +221,3 @@ def test_the_recorded_rate_is_the_schedules_after_each_epoch(
     with (tmp_path / "run" / "history.csv").open(newline="") as file:
         rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
     assert rates == pytest.approx([0.02, 0.002, 0.002])
-
-
-def test_a_run_trains_on_logits_and_saves_probabilities(
-    compose: Callable[..., Settings], digits: Path, tmp_path: Path
-) -> None:
-    train(compose(*SMALL_NET), digits, tmp_path / "run", tmp_path, QUIET)
-    model = load_predictor(tmp_path / "run").model
-    assert isinstance(model.layers[-1], keras.layers.Softmax)
-    zeros = np.zeros((1, 28, 28, 1), np.float32)
-    assert float(np.asarray(model(zeros)).sum()) == pytest.approx(1, rel=1e-5)

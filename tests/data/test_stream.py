@@ -139,14 +139,14 @@ def test_a_tiny_shuffle_stays_within_its_blocks_and_shards_change_places(sharded
     assert first_seen != sorted(first_seen), "the shards come in an order of their own"
 
 
-def test_no_seed_repeats_anothers_order_of_the_shards_and_examples(sharded: Stream) -> None:
-    """Seeds lie side by side in a sweep; their streams must be independent of one another."""
+def test_no_seed_and_no_epoch_repeats_anothers_order(stream: Stream) -> None:
+    """Seeds lie side by side in a sweep; their orders must be independent of one another."""
     orders = [
-        tuple(_keys(_batches(sharded, STEPS, seed=seed, first_epoch=epoch)))
-        for seed in range(4)
-        for epoch in range(4)
+        tuple(_keys(_batches(stream, STEPS, seed=seed, first_epoch=epoch)))
+        for seed in range(3)
+        for epoch in range(3)
     ]
-    assert len(set(orders)) == 16
+    assert len(set(orders)) == 9
 
 
 def test_an_examples_augmentation_does_not_depend_on_the_batch_size(stream: Stream) -> None:

@@ -1,0 +1,317 @@
+"""A run in a real MLflow store: what training and evaluation leave there."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from convforge.data.manifest import Manifest
+from convforge.prediction import load_predictor
+from convforge.progress import Progress, Verbosity
+from convforge.settings import MLflowTracking, Settings
+from convforge.stages.evaluate import evaluate
+from convforge.stages.train import RunLabel, train
+from convforge.tracking.delivery import Delivery, open_client
+from convforge.tracking.journal import Journal
+from convforge.tracking.store import artifact_location, tracking_uri
+
+QUIET = Progress(Verbosity.QUIET)
+SMALL = (
+    "model=lecture_cnn",
+    "model.layers.conv1.filters=2",
+    "model.layers.conv2.filters=2",
+    "model.layers.dense1.units=8",
+    "augment=none",
+    "trainer.epochs=2",
+    "trainer.limit_steps=2",
+)
+
+
+@dataclass
+class Tracked:
+    """A finished run, and the store that has it."""
+
+    settings: Settings
+    root: Path
+    client: Any
+    state: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "run"
+
+    @property
+    def run(self) -> Any:
+        return self.client.get_run(self.state["run_id"])
+
+
+def _git(root: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    command = ["git", *identity, *arguments]
+    done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def _client(root: Path, settings: Settings) -> Any:
+    assert isinstance(settings.tracking, MLflowTracking)
+    return open_client(tracking_uri(settings.tracking, root))
+
+
+@pytest.fixture(scope="module")
+def tracked(
+    compose: Callable[..., Settings], digits: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Tracked:
+    """Trained and evaluated, in a folder under git."""
+    root = tmp_path_factory.mktemp("tracked")
+    _git(root, "init", "-q")
+    _git(root, "commit", "-q", "--allow-empty", "-m", "start")
+    settings = compose(*SMALL)
+    train(settings, digits, root / "run", root, QUIET)
+    evaluate(settings, root / "run", digits, root / "run" / "evaluate", root, QUIET)
+    state = json.loads((root / "run" / "run.json").read_text())
+    return Tracked(settings, root, _client(root, settings), state)
+
+
+def test_evaluation_completes_the_run_that_training_opened(tracked: Tracked) -> None:
+    experiment = tracked.client.get_experiment_by_name("convforge")
+    runs = tracked.client.search_runs([experiment.experiment_id])
+    assert [run.info.run_id for run in runs] == [tracked.state["run_id"]]
+    assert runs[0].info.status == "FINISHED"
+    assert runs[0].info.run_name == "lecture_cnn-mnist5k"
+    assert runs[0].data.tags["convforge.evaluated"] == "yes"
+
+
+def test_the_whole_config_is_in_the_params(tracked: Tracked) -> None:
+    params = tracked.run.data.params
+    assert params["optimizer.learning_rate"] == "0.02"
+    assert params["model.layers.conv1.filters"] == "2"
+    assert params["data.split.test"] == "100"
+    assert params["seed"] == "0"
+    assert not any(key.startswith("tracking") for key in params)
+
+
+def test_the_figures_of_every_epoch_are_those_of_history_csv(tracked: Tracked) -> None:
+    with (tracked.folder / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
+        metrics = tracked.client.get_metric_history(tracked.state["run_id"], name)
+        assert [metric.step for metric in metrics] == [1, 2]
+        assert [metric.value for metric in metrics] == [float(row[name]) for row in rows]
+
+
+def test_the_test_figures_are_those_of_metrics_json(tracked: Tracked) -> None:
+    figures = json.loads((tracked.folder / "evaluate" / "metrics.json").read_text())
+    metrics = tracked.run.data.metrics
+    assert {name: metrics[name] for name in figures} == figures
+
+
+def test_the_data_set_is_named_by_its_digest(tracked: Tracked, digits: Path) -> None:
+    digest = Manifest.read(digits).digest
+    (entry,) = tracked.run.inputs.dataset_inputs
+    assert entry.dataset.name == "mnist5k"
+    assert entry.dataset.digest == digest[:36]
+    assert json.loads(entry.dataset.profile)["train"] == 250
+    assert tracked.run.data.tags["convforge.data_digest"] == digest
+
+
+def test_the_tags_say_where_the_run_comes_from(tracked: Tracked) -> None:
+    import convforge
+
+    tags = tracked.run.data.tags
+    assert tags["mlflow.source.git.commit"] == _git(tracked.root, "rev-parse", "HEAD")
+    assert tags["convforge.version"] == convforge.__version__
+    assert tags["mlflow.user"]
+    assert "dvc.experiment" not in tags
+
+
+def test_config_and_pictures_are_where_a_person_looks(tracked: Tracked) -> None:
+    run = tracked.state["run_id"]
+    top = {item.path for item in tracked.client.list_artifacts(run)}
+    assert {"config.yaml", "metrics.json", "predictions.csv", "pictures"} <= top
+    pictures = {item.path for item in tracked.client.list_artifacts(run, "pictures")}
+    assert pictures == {
+        f"pictures/{name}.png"
+        for name in (
+            "augmented_images",
+            "confusion",
+            "first_layer_kernels",
+            "learning_curves",
+            "worst_errors",
+        )
+    }
+
+
+def test_the_model_loads_in_a_fresh_process_and_predicts_the_same(
+    tracked: Tracked, tmp_path: Path
+) -> None:
+    """Where nobody imported this package."""
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1), np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    code = f"""
+import mlflow, numpy as np
+mlflow.set_tracking_uri({tracked.state["tracking_uri"]!r})
+model = mlflow.pyfunc.load_model("runs:/{tracked.state["run_id"]}/model")
+signature = model.metadata.signature
+print(signature.inputs.inputs[0].shape, signature.inputs.inputs[0].type)
+np.save({str(tmp_path / "served.npy")!r}, model.predict(np.load({str(tmp_path / "images.npy")!r})))
+"""
+    environment = {**os.environ, "MLFLOW_LOGGING_LEVEL": "ERROR"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "(-1, 28, 28, 1) uint8"
+    expected = load_predictor(tracked.folder).probabilities(images)
+    np.testing.assert_array_equal(np.load(tmp_path / "served.npy"), expected)
+
+
+def test_an_evaluation_that_finds_no_run_opens_one_of_its_own_and_says_so(
+    tracked: Tracked, digits: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tracked.folder, run)
+    figures = evaluate(tracked.settings, run, digits, run / "evaluate", tmp_path, Progress())
+    unknown = tracked.state["run_id"]
+    assert f"does not know the training run {unknown}" in capfd.readouterr().err
+    client = _client(tmp_path, tracked.settings)
+    experiment = client.get_experiment_by_name("convforge")
+    (new,) = client.search_runs([experiment.experiment_id])
+    assert new.info.run_id != unknown
+    assert new.data.metrics["test_accuracy"] == figures["test_accuracy"]
+
+
+def test_a_training_that_fails_leaves_its_run_as_failed(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path
+) -> None:
+    """A shard is damaged in the middle: TensorFlow notices while it reads."""
+    data = tmp_path / "data"
+    shutil.copytree(digits, data)
+    (shard,) = data.glob("train-*.tfrecord")
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    shard.write_bytes(content)
+    settings = compose(*SMALL)
+    with pytest.raises(Exception, match="corrupted"):
+        train(settings, data, tmp_path / "run", tmp_path, QUIET)
+    state = json.loads((tmp_path / "run" / "run.json").read_text())
+    run = _client(tmp_path, settings).get_run(state["run_id"])
+    assert run.info.status == "FAILED"
+    *_, last = Journal(tmp_path / "run").events()
+    assert (last.kind, last.content) == ("end", {"status": "FAILED"})
+
+
+def test_an_interrupted_training_leaves_its_run_as_killed(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path
+) -> None:
+    class Interrupted(Progress):
+        def say(self, message: str) -> None:
+            if message.startswith("epoch"):
+                raise KeyboardInterrupt
+
+    settings = compose(*SMALL)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, digits, tmp_path / "run", tmp_path, Interrupted(Verbosity.QUIET))
+    state = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert _client(tmp_path, settings).get_run(state["run_id"]).info.status == "KILLED"
+
+
+def test_a_name_and_tags_given_to_a_run_are_its_own(
+    compose: Callable[..., Settings], tmp_path: Path
+) -> None:
+    """And params beyond MLflow's limits are cut instead of refused."""
+    settings = compose("tracking.experiment=other")
+    assert isinstance(settings.tracking, MLflowTracking)
+    label = RunLabel("a name", {"mlflow.parentRunId": "0" * 32})
+    journal = Journal(tmp_path)
+    journal.begin(name=label.name, tags=label.tags, params={"long": "x" * 9000, "k" * 300: 1})
+    journal.metrics({"loss": 0.5}, step=1)
+    delivery = Delivery(journal, settings.tracking, tmp_path)
+    delivery.deliver()
+    run = _client(tmp_path, settings).get_run(delivery.run_id)
+    assert run.info.run_name == "a name"
+    assert run.data.tags["mlflow.parentRunId"] == "0" * 32
+    assert run.data.params == {"long": "x" * 6000, "k" * 250: "1"}
+
+
+def test_events_are_delivered_once_each(compose: Callable[..., Settings], tmp_path: Path) -> None:
+    settings = compose()
+    assert isinstance(settings.tracking, MLflowTracking)
+    journal = Journal(tmp_path)
+    journal.begin(name="n", tags={}, params={})
+    delivery = Delivery(journal, settings.tracking, tmp_path)
+    for step in (1, 2, 3):
+        journal.metrics({"loss": 1 / step}, step)
+        delivery.deliver()
+    history = _client(tmp_path, settings).get_metric_history(delivery.run_id, "loss")
+    assert [metric.step for metric in history] == [1, 2, 3]
+    assert json.loads((tmp_path / "run.json").read_text())["delivered"] == 4
+
+
+def test_another_process_goes_on_where_delivery_stopped(
+    compose: Callable[..., Settings], tmp_path: Path
+) -> None:
+    """As `run.json` is there for."""
+    settings = compose()
+    assert isinstance(settings.tracking, MLflowTracking)
+    journal = Journal(tmp_path)
+    journal.begin(name="n", tags={}, params={})
+    Delivery(journal, settings.tracking, tmp_path).deliver()
+    journal.metrics({"loss": 0.5}, step=1)
+    Delivery(journal, settings.tracking, tmp_path).deliver()
+    client = _client(tmp_path, settings)
+    experiment = client.get_experiment_by_name("convforge")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.data.metrics == {"loss": 0.5}
+
+
+def test_a_journal_keeps_its_events_in_order_and_its_paths_relative(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    assert list(journal.events()) == []
+    (tmp_path / "pictures").mkdir()
+    journal.metrics({"loss": 0.5}, step=1)
+    journal.artifact(tmp_path / "pictures" / "a.png", "pictures")
+    journal.end("FINISHED")
+    kinds = [event.kind for event in Journal(tmp_path).events()]
+    assert kinds == ["metrics", "artifact", "end"]
+    (artifact,) = (event for event in journal.events(1) if event.kind == "artifact")
+    assert artifact.content == {"path": "pictures/a.png", "folder": "pictures"}
+    times = [event.time for event in journal.events()]
+    assert times == sorted(times)
+
+
+def test_the_store_is_the_projects_wherever_the_process_runs(
+    compose: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def uri(**changes: Any) -> str:
+        tracking = compose().tracking.model_copy(update=changes)
+        assert isinstance(tracking, MLflowTracking)
+        return tracking_uri(tracking, tmp_path)
+
+    assert uri() == f"sqlite:///{tmp_path}/mlflow.db"
+    assert uri(uri="sqlite:///runs/my.db") == f"sqlite:///{tmp_path}/runs/my.db"
+    assert uri(uri="sqlite:////elsewhere/my.db") == "sqlite:////elsewhere/my.db"
+    assert uri(uri="http://127.0.0.1:5000") == "http://127.0.0.1:5000"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:6000")
+    assert uri() == "http://127.0.0.1:6000"
+    assert uri(uri="sqlite:///my.db") == f"sqlite:///{tmp_path}/my.db"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    # A queued experiment of DVC's runs in a copy, and names the workspace.
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "workspace"))
+    assert uri() == f"sqlite:///{tmp_path}/workspace/mlflow.db"
+
+
+def test_artifacts_lie_beside_a_local_store_and_are_left_to_a_server(tmp_path: Path) -> None:
+    location = artifact_location(f"sqlite:///{tmp_path}/mlflow.db")
+    assert location == (tmp_path / "mlartifacts").as_uri()
+    assert artifact_location("http://127.0.0.1:5000") is None

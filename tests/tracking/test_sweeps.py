@@ -1,0 +1,106 @@
+"""`convforge train -m`: a parent, named children, and nothing of DVC's touched."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convforge import cli
+from convforge.tracking.delivery import open_client
+
+# One step of one epoch of each.
+SHORT = (
+    "data.split.validation=50",
+    "data.split.test=100",
+    "augment=none",
+    "trainer.epochs=1",
+    "trainer.limit_steps=1",
+)
+
+
+def _digests(project: Path) -> dict[str, str]:
+    return {
+        path.relative_to(project).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(project.rglob("*"))
+        if path.is_file()
+        and path.relative_to(project).parts[0] not in ("outputs", "mlartifacts")
+        # The store is MLflow's.
+        and not path.name.startswith("mlflow.db")
+    }
+
+
+def _runs(project: Path) -> tuple[Any, list[Any]]:
+    """The parent and its children."""
+    client = open_client(f"sqlite:///{project}/mlflow.db")
+    experiment = client.get_experiment_by_name("convforge")
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert len(parents) == 1
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    parent_ids = {child.data.tags["mlflow.parentRunId"] for child in children}
+    assert parent_ids <= {parents[0].info.run_id}
+    return parents[0], children
+
+
+def test_a_sweep_is_a_parent_with_named_children_and_touches_no_file_of_dvcs(
+    project: Path,
+) -> None:
+    (project / "build" / "train").mkdir(parents=True)
+    for name in ("params.yaml", "dvc.lock", "dvc.yaml", "build/train/history.csv"):
+        (project / name).write_text(f"DVC's own {name}\n")
+    before = _digests(project)
+    choices = ["model=softmax_linear,lecture_cnn", "optimizer.learning_rate=0.1,0.01"]
+    command = [sys.executable, "-m", "convforge.cli", "train", "-m", *choices, *SHORT]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ}, cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert _digests(project) == before
+
+    parent, children = _runs(project)
+    assert parent.info.status == "FINISHED"
+    assert [child.info.status for child in children] == ["FINISHED"] * 4
+    assert len({child.info.run_name for child in children}) == 4
+    for child in children:
+        assert child.data.params["model.name"] in child.info.run_name
+        assert child.data.params["optimizer.learning_rate"] in child.info.run_name
+        assert "val_accuracy" in child.data.metrics
+    best = max(child.data.metrics["val_accuracy"] for child in children)
+    assert parent.data.metrics["best_val_accuracy"] == best
+    by_name = {child.info.run_name: child for child in children}
+    assert by_name[parent.data.tags["best_run"]].data.metrics["val_accuracy"] == best
+
+    (sweep,) = (project / "outputs" / "sweeps").iterdir()
+    assert len(list(sweep.glob("*/model/model.keras"))) == 4
+    assert "Traceback" not in done.stderr
+
+
+def test_a_sweep_with_a_job_that_fails_ends_its_parent_as_failed(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["convforge"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setenv("CONVFORGE_VERBOSITY", "1")
+    # 50 is larger than the padded image, which shows when the net is built for the data.
+    overrides = ["model=lecture_cnn", "model.layers.conv1.kernel_size=3,50", *SHORT]
+    assert cli.main(["train", "-m", *overrides]) == 2
+    said = capfd.readouterr().err
+    assert "error: model.layers.conv1: kernel_size=(50, 50) is not allowed" in said
+    assert "Traceback" not in said
+    parent, children = _runs(project)
+    assert parent.info.status == "FAILED"
+    assert [child.info.status for child in children] == ["FINISHED"]
+
+
+def test_a_sweep_with_a_wrong_combination_starts_nothing(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["train", "-m", "model=softmax_linear,prelu_cn", *SHORT]) == 2
+    said = capfd.readouterr().err.splitlines()
+    assert said == ["error: model=prelu_cn: there is no such config; did you mean prelu_cnn?"]
+    assert not (project / "mlflow.db").exists()
+    assert not (project / "outputs").exists()
