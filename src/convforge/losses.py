@@ -17,7 +17,7 @@ from convforge.geometry import ArgumentError
 
 
 @keras.saving.register_keras_serializable(package="convforge")
-class Hinge(keras.losses.Loss):  # type: ignore[misc]
+class Hinge(keras.losses.Loss):
     """Hinge loss, equation (12), for targets y ∈ {−1, 1}.
 
         L(Y, Ŷ) = 1/N Σ_i max(1 − y_i·ŷ_i, 0)

@@ -68,5 +68,5 @@ def test_the_example_script_trains_with_the_layers_alone() -> None:
     }
     assert "layers" in parts
     assert not parts & pipeline
-    accuracy = float(done.stdout.split("accuracy")[1].split()[0])
+    accuracy = float(done.stdout.split("held-out accuracy")[1].split()[0])
     assert accuracy > 0.9

@@ -20,7 +20,7 @@ _MOST_SEPARATE_GROUPS = 8
 _MODES = ("cross_correlation", "convolution")
 
 
-class BaseConv2D(keras.layers.Layer):  # type: ignore[misc]
+class BaseConv2D(keras.layers.Layer):
     """What `Conv2D` and `MaxoutConv2D` share: kernels, window and bias; `call` is theirs."""
 
     def __init__(

@@ -17,7 +17,7 @@ from convforge.layers.padding import (
 
 
 @keras.saving.register_keras_serializable(package="convforge")
-class LocallyConnected2D(keras.layers.Layer):  # type: ignore[misc]
+class LocallyConnected2D(keras.layers.Layer):
     """Locally connected layer: equation (3) with (4), but kernels of its own at every place.
 
         O[x, y, c] = f( Σ_i Σ_j Σ_n I[x_s + i, y_s + j, n] · K_{x,y,c}[i, j, n] + b_{x,y,c} )

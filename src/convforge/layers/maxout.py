@@ -39,7 +39,7 @@ def _larger(first: Any, second: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="convforge")
-class MaxoutDense(keras.layers.Layer):  # type: ignore[misc]
+class MaxoutDense(keras.layers.Layer):
     """Fully connected Maxout: each unit is the largest of `num_pieces` learned linear maps.
 
         h_u(x) = max over j < k of  x·W[:, u·k + j] + b[u·k + j]

@@ -17,7 +17,7 @@ _REGIONS = ("across_channels", "within_channel")
 
 
 @keras.saving.register_keras_serializable(package="convforge")
-class LocalResponseNormalization(keras.layers.Layer):  # type: ignore[misc]
+class LocalResponseNormalization(keras.layers.Layer):
     """Local response normalisation: a value is damped by the energy of its neighbours.
 
         b_i = a_i / (k + α · Σ_j a_j²)^β

@@ -18,7 +18,7 @@ from convforge.layers.padding import (
 )
 
 
-class BasePooling2D(keras.layers.Layer):  # type: ignore[misc]
+class BasePooling2D(keras.layers.Layer):
     """What the two poolings share: the window, its step and its padding; `call` is theirs."""
 
     def __init__(

@@ -16,7 +16,7 @@ _SHARED = ("spatial", "all", "none")
 
 
 @keras.saving.register_keras_serializable(package="convforge")
-class PReLU(keras.layers.Layer):  # type: ignore[misc]
+class PReLU(keras.layers.Layer):
     """Parametric rectified linear unit: ReLU (7) with a learned slope a for the negative part.
 
         f(x) = x    where x > 0
@@ -104,7 +104,8 @@ class PReLU(keras.layers.Layer):  # type: ignore[misc]
         alpha = self.alpha
         if self.shared == "spatial" and self.data_format == "channels_first":
             alpha = keras.ops.reshape(alpha, (-1,) + (1,) * (len(inputs.shape) - 2))
-        return keras.ops.where(inputs > 0, inputs, alpha * inputs)
+        # Not `where(x > 0, x, a·x)`: its gradient takes PyTorch twice as long.
+        return keras.ops.relu(inputs) - alpha * keras.ops.relu(-inputs)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

@@ -16,7 +16,7 @@ NO_DECAY = (r"(^|/)bias$", r"(^|/)alpha$", r"(^|/)gamma$", r"(^|/)beta$")
 
 
 @keras.saving.register_keras_serializable(package="convforge")
-class MomentumSGD(keras.optimizers.Optimizer):  # type: ignore[misc]
+class MomentumSGD(keras.optimizers.Optimizer):
     """Stochastic gradient descent with momentum and weight decay *through the velocity*.
 
     For a mini-batch D_t, equations (15) and (16):
