@@ -39,7 +39,7 @@ clean: ## remove what the pipeline made, and keep data and runs
 # The first Python of 3.11 to 3.13 that works: a version manager's stand-in may be on the PATH and
 # not run.
 FIND_PYTHON = for python in $${PYTHON:-} python3 python3.12 python3.11 python3.13; do \
-	"$$python" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+	"$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
 	2>/dev/null && break; python=; done; \
 	[ -n "$$python" ] || { echo "error: needs Python 3.11, 3.12 or 3.13 (PYTHON=… names one)"; exit 1; }
 
