@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
+import sys
+import weakref
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +22,7 @@ os.environ["DVC_NO_ANALYTICS"] = "1"
 os.environ["COLUMNS"] = "200"
 # What a person's shell may say must not decide where a test keeps its runs.
 for name in (
+    "CONVFORGE_SWEPT_KEYS",
     "CONVFORGE_VERBOSITY",
     "DVC_EXP_NAME",
     "DVC_ROOT",
@@ -79,6 +83,27 @@ def project(tmp_path: Path, digits_archive: Path, monkeypatch: pytest.MonkeyPatc
     folder = make_project(tmp_path / "project", digits_archive)
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def own_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test's runs go where an earlier one's went: MLflow keeps its store in the environment."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+
+
+@pytest.fixture
+def train_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put back what `convforge train` changes in its process.
+
+    Hydra's logging closes every handler it finds; absl's would close pytest's own output with it.
+    """
+    monkeypatch.setattr(sys, "argv", ["convforge"])
+    monkeypatch.setattr(logging, "_handlerList", [])
+    monkeypatch.setattr(logging, "_handlers", weakref.WeakValueDictionary())
+    for name in ("HYDRA_FULL_ERROR", "CONVFORGE_SWEPT_KEYS", "CONVFORGE_VERBOSITY"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,7 @@ def test_help_shows_examples_that_parse_and_compose(
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 0
     out = capsys.readouterr().out
-    assert all(re.search(rf"^ +{command} ", out, re.M) for command in COMMANDS)
+    assert all(re.search(rf"^ +{command}\b", out, re.M) for command in COMMANDS)
 
 
 def _mistakes() -> dict[str, tuple[str, str]]:
@@ -101,7 +101,7 @@ def _mistakes() -> dict[str, tuple[str, str]]:
         "summary without image": ("summary data=folder data.size=null", "--image 32x32x3"),
         "no classes": ("summary --classes 0", "--classes"),
         "missing run": ("evaluate nowhere", "nowhere is not the folder of a run"),
-        "folder that is no run": ("evaluate conf", "conf is not the folder of a run"),
+        "folder that is no run": ("evaluate data", "data is not the folder of a run"),
         "no results yet": ("results", "the pipeline has not run yet"),
         "not a model": ("predict conf x.png", "conf holds no model"),
         "missing model": ("predict nowhere x.png", "nowhere holds no model"),
@@ -120,7 +120,7 @@ def test_a_mistake_is_one_error_line_and_exit_status_2(
     project: Path,
     run_folder: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    train_in_process: None,
     capfd: pytest.CaptureFixture[str],
     mistake: str,
 ) -> None:
@@ -128,9 +128,6 @@ def test_a_mistake_is_one_error_line_and_exit_status_2(
     damaged = tmp_path / "damaged"
     shutil.copytree(run_folder / "model", damaged)
     (damaged / "card.json").write_text("{}")
-    monkeypatch.setattr(sys, "argv", ["convforge"])
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-    monkeypatch.setenv("CONVFORGE_VERBOSITY", "1")
     assert cli.main(shlex.split(line.format(run=run_folder, damaged=damaged))) == 2
     out, err = capfd.readouterr()
     assert "Traceback" not in err
@@ -243,12 +240,24 @@ def test_summary_shows_every_layer_with_its_costs(
 def test_summary_takes_shape_and_classes_from_the_command_line(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["summary", "data=folder", "--image", "64x48x3", "--classes", "7"]
-    assert cli.main([*arguments, "model=lecture_cnn"]) == 0
+    overrides = ["data=folder", "model=lecture_cnn"]
+    assert cli.main(["summary", *overrides, "--image", "64x48x3", "--classes", "7"]) == 0
     out = capsys.readouterr().out
     assert "64×48×3 pixels, 7 classes" in out
     assert re.search(r"conv1 +conv2d +64×48×32 +5×5 +2,432 ", out)
     assert re.search(r"logits +dense +7 ", out)
+
+
+def test_options_may_stand_before_between_and_after_overrides(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options, overrides = ["--image", "8x8x3"], ["model=softmax_linear", "data=folder"]
+    said = []
+    for place in range(3):
+        words = [*overrides[:place], *options, *overrides[place:]]
+        assert cli.main(["summary", "--classes", "7", *words]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] == said[2]
 
 
 def test_quiet_preprocess_says_nothing(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -257,10 +266,8 @@ def test_quiet_preprocess_says_nothing(project: Path, capfd: pytest.CaptureFixtu
 
 
 def test_quiet_training_says_nothing(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    project: Path, train_in_process: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["convforge"])
-    monkeypatch.setenv("CONVFORGE_VERBOSITY", "1")
     short = ["model=softmax_linear", "augment=none", "trainer.epochs=1", "tracking=none"]
     assert cli.main(["train", "-q", *short, *SMALL]) == 0
     assert capfd.readouterr() == ("", "")

@@ -306,6 +306,11 @@ def test_params_that_are_no_yaml_are_one_plain_error(project: Path) -> None:
         read_params(project / "params.yaml")
 
 
+def test_params_that_were_not_resolved_are_one_plain_error(project: Path) -> None:
+    with pytest.raises(InputError, match="is missing"):
+        read_params(project / "conf" / "config.yaml")
+
+
 def test_a_config_file_that_is_no_yaml_is_one_plain_error(project: Path) -> None:
     (project / "conf" / "optimizer" / "sgd.yaml").write_text("name: [sgd\nlearning_rate: {")
     with pytest.raises(InputError, match=r"optimizer/sgd"):

@@ -20,6 +20,7 @@ from convforge.progress import Progress, Verbosity
 from convforge.settings import ConstantSchedule, CosineSchedule, Settings, StepSchedule
 from convforge.stages.evaluate import evaluate, score
 from convforge.stages.train import train
+from convforge.tracking.journal import Journal
 from convforge.training.optimization import learning_rate
 
 QUIET = Progress(Verbosity.QUIET)
@@ -97,6 +98,18 @@ def test_a_run_trains_on_logits_and_saves_probabilities(
     assert isinstance(model.layers[-1], keras.layers.Softmax)
     zeros = np.zeros((1, 28, 28, 1), np.float32)
     assert float(np.asarray(model(zeros)).sum()) == pytest.approx(1, rel=1e-5)
+
+
+def test_a_repetition_in_the_same_folder_leaves_its_own_record_only(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path
+) -> None:
+    settings = compose("debug=one_step", "model=softmax_linear", "augment=none")
+    for _ in range(2):
+        train(settings, digits, tmp_path / "run", tmp_path, QUIET)
+    with (tmp_path / "run" / "history.csv").open(newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1"]
+    kinds = [event.kind for event in Journal(tmp_path / "run").events()]
+    assert kinds.count("begin") == kinds.count("end") == kinds.count("metrics") == 1
 
 
 def test_without_validation_images_a_run_has_no_validation_figures(

@@ -176,6 +176,18 @@ np.save({str(tmp_path / "served.npy")!r}, model.predict(np.load({str(tmp_path / 
     np.testing.assert_array_equal(np.load(tmp_path / "served.npy"), expected)
 
 
+def test_a_run_does_not_decide_where_the_next_one_goes(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path
+) -> None:
+    """In one process, two projects have two stores."""
+    settings = compose("model=softmax_linear", "augment=none", "debug=one_step", "tracking=mlflow")
+    for name in ("one", "other"):
+        train(settings, digits, tmp_path / name / "run", tmp_path / name, QUIET)
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    assert (tmp_path / "one" / "mlflow.db").is_file()
+    assert (tmp_path / "other" / "mlflow.db").is_file()
+
+
 def test_an_evaluation_that_finds_no_run_opens_one_of_its_own_and_says_so(
     tracked: Tracked, digits: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,11 +80,8 @@ def test_a_sweep_is_a_parent_with_named_children_and_touches_no_file_of_dvcs(
 
 
 def test_a_sweep_with_a_job_that_fails_ends_its_parent_as_failed(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    project: Path, train_in_process: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["convforge"])
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    monkeypatch.setenv("CONVFORGE_VERBOSITY", "1")
     # 50 is larger than the padded image, which shows when the net is built for the data.
     overrides = ["model=lecture_cnn", "model.layers.conv1.kernel_size=3,50", *SHORT]
     assert cli.main(["train", "-m", *overrides]) == 2
