@@ -228,7 +228,12 @@ def test_the_recorded_rate_is_the_schedules_after_each_epoch(
 ) -> None:
     settings = compose(
         *("tracking=none", "model=softmax_linear", "augment=none", "schedule=step"),
-        *("schedule.at_epochs=[1]", "trainer.epochs=3", "trainer.limit_steps=2"),
+        *(
+            "optimizer.learning_rate=0.02",
+            "schedule.at_epochs=[1]",
+            "trainer.epochs=3",
+            "trainer.limit_steps=2",
+        ),
     )
     train(settings, digits, tmp_path / "run", tmp_path, QUIET)
     with (tmp_path / "run" / "history.csv").open(newline="") as file:

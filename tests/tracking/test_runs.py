@@ -33,6 +33,7 @@ SMALL = (
     "model.layers.conv2.filters=2",
     "model.layers.dense1.units=8",
     "augment=none",
+    "optimizer.learning_rate=0.02",
     "trainer.epochs=2",
     "trainer.limit_steps=2",
 )
