@@ -8,6 +8,7 @@ import keras
 
 from convforge import geometry
 from convforge.geometry import ArgumentError, Pair
+from convforge.layers.kernel_and_bias import KernelAndBias
 from convforge.layers.padding import canonical_data_format, map_shape, pad_for_window, spatial_shape
 
 Mode: TypeAlias = Literal["cross_correlation", "convolution"]
@@ -20,7 +21,7 @@ _MOST_SEPARATE_GROUPS = 8
 _MODES = ("cross_correlation", "convolution")
 
 
-class BaseConv2D(keras.layers.Layer):
+class BaseConv2D(KernelAndBias):
     """What `Conv2D` and `MaxoutConv2D` share: kernels, window and bias; `call` is theirs."""
 
     def __init__(
@@ -33,13 +34,6 @@ class BaseConv2D(keras.layers.Layer):
         padding: Any = 0,
         mode: Mode = "cross_correlation",
         groups: int = 1,
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        bias_constraint: Any = None,
         data_format: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -54,20 +48,9 @@ class BaseConv2D(keras.layers.Layer):
         self.mode = mode
         self.groups = geometry.canonical_integer(groups, "groups", owner=owner)
         self._check_groups(self.filters, "filters")
-        self.use_bias = use_bias
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.kernel_constraint = keras.constraints.get(kernel_constraint)
-        self.bias_constraint = keras.constraints.get(bias_constraint)
         self.data_format = canonical_data_format(data_format, owner=owner)
         self.input_spec = keras.layers.InputSpec(ndim=4)
         self._kernels = self.filters * kernels_per_filter
-
-    @property
-    def _owner(self) -> str:
-        return f"{type(self).__name__} '{self.name}'"
 
     @property
     def _channel_axis(self) -> int:
@@ -84,22 +67,8 @@ class BaseConv2D(keras.layers.Layer):
             raise ValueError(f"{self._owner}: the number of input channels must be known")
         self._check_groups(channels, "input channels")
         self.compute_output_shape(input_shape)
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(*self.kernel_size, channels // self.groups, self._kernels),
-            initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
-        self.bias = None
-        if self.use_bias:
-            self.bias = self.add_weight(
-                name="bias",
-                shape=(self._kernels,),
-                initializer=self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
+        kernel_shape = (*self.kernel_size, channels // self.groups, self._kernels)
+        self.add_kernel_and_bias(kernel_shape, (self._kernels,))
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={self._channel_axis: channels})
 
     def convolve(self, inputs: Any, kernel: Any, bias: Any) -> Any:
@@ -160,13 +129,6 @@ class BaseConv2D(keras.layers.Layer):
             "padding": self.padding,
             "mode": self.mode,
             "groups": self.groups,
-            "use_bias": self.use_bias,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
-            "bias_regularizer": keras.regularizers.serialize(self.bias_regularizer),
-            "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
-            "bias_constraint": keras.constraints.serialize(self.bias_constraint),
             "data_format": self.data_format,
         }
 

@@ -8,6 +8,7 @@ import keras
 
 from convforge import geometry
 from convforge.layers.convolution import Shape
+from convforge.layers.kernel_and_bias import KernelAndBias
 from convforge.layers.padding import (
     canonical_data_format,
     map_shape,
@@ -17,7 +18,7 @@ from convforge.layers.padding import (
 
 
 @keras.saving.register_keras_serializable(package="convforge")
-class LocallyConnected2D(keras.layers.Layer):
+class LocallyConnected2D(KernelAndBias):
     """Locally connected layer: equation (3) with (4), but kernels of its own at every place.
 
         O[x, y, c] = f( Σ_i Σ_j Σ_n I[x_s + i, y_s + j, n] · K_{x,y,c}[i, j, n] + b_{x,y,c} )
@@ -70,37 +71,20 @@ class LocallyConnected2D(keras.layers.Layer):
         strides: Any = 1,
         padding: Any = 0,
         *,
-        use_bias: bool = True,
         activation: Any = None,
         kernel_initializer: Any = "he_normal",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        bias_constraint: Any = None,
         data_format: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(kernel_initializer=kernel_initializer, **kwargs)
         owner = self._owner
         self.filters = geometry.canonical_integer(filters, "filters", owner=owner)
         self.kernel_size = geometry.canonical_pair(kernel_size, "kernel_size", owner=owner)
         self.strides = geometry.canonical_pair(strides, "strides", owner=owner)
         self.padding = geometry.canonical_padding(padding, owner=owner)
-        self.use_bias = use_bias
         self.activation = keras.activations.get(activation)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.kernel_constraint = keras.constraints.get(kernel_constraint)
-        self.bias_constraint = keras.constraints.get(bias_constraint)
         self.data_format = canonical_data_format(data_format, owner=owner)
         self.input_spec = keras.layers.InputSpec(ndim=4)
-
-    @property
-    def _owner(self) -> str:
-        return f"{type(self).__name__} '{self.name}'"
 
     def build(self, input_shape: Shape) -> None:
         if None in input_shape[1:]:
@@ -113,22 +97,11 @@ class LocallyConnected2D(keras.layers.Layer):
         self._output_size: Any = spatial_shape(output, self.data_format)
         self._border = self._sides(spatial_shape(input_shape, self.data_format))
         height, width = self.kernel_size
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(*self._output_size, height * width * channels, self.filters),
+        self.add_kernel_and_bias(
+            (*self._output_size, height * width * channels, self.filters),
+            (*self._output_size, self.filters),
             initializer=self._unshared,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
         )
-        self.bias = None
-        if self.use_bias:
-            self.bias = self.add_weight(
-                name="bias",
-                shape=(*self._output_size, self.filters),
-                initializer=self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
         axes = {axis: input_shape[axis] for axis in (1, 2, 3)}
         self.input_spec = keras.layers.InputSpec(ndim=4, axes=axes)
 
@@ -189,13 +162,6 @@ class LocallyConnected2D(keras.layers.Layer):
             "kernel_size": self.kernel_size,
             "strides": self.strides,
             "padding": self.padding,
-            "use_bias": self.use_bias,
             "activation": keras.activations.serialize(self.activation),
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
-            "bias_regularizer": keras.regularizers.serialize(self.bias_regularizer),
-            "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
-            "bias_constraint": keras.constraints.serialize(self.bias_constraint),
             "data_format": self.data_format,
         }

@@ -10,6 +10,7 @@ import numpy as np
 
 from convforge import geometry
 from convforge.layers.convolution import BaseConv2D, Mode, Shape
+from convforge.layers.kernel_and_bias import KernelAndBias
 
 
 def pieces_first(outputs: Any, num_pieces: int, groups: int = 1) -> Any:
@@ -39,7 +40,7 @@ def _larger(first: Any, second: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="convforge")
-class MaxoutDense(keras.layers.Layer):
+class MaxoutDense(KernelAndBias):
     """Fully connected Maxout: each unit is the largest of `num_pieces` learned linear maps.
 
         h_u(x) = max over j < k of  x·W[:, u·k + j] + b[u·k + j]
@@ -85,27 +86,12 @@ class MaxoutDense(keras.layers.Layer):
         self,
         units: int,
         num_pieces: int = 2,
-        *,
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        bias_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        owner = f"{type(self).__name__} '{self.name}'"
+        owner = self._owner
         self.units = geometry.canonical_integer(units, "units", owner=owner)
         self.num_pieces = geometry.canonical_integer(num_pieces, "num_pieces", owner=owner)
-        self.use_bias = use_bias
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.kernel_constraint = keras.constraints.get(kernel_constraint)
-        self.bias_constraint = keras.constraints.get(bias_constraint)
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
 
     def build(self, input_shape: Shape) -> None:
@@ -113,22 +99,7 @@ class MaxoutDense(keras.layers.Layer):
         if features is None:
             raise ValueError(f"MaxoutDense '{self.name}': the last axis must be known")
         outputs = self.units * self.num_pieces
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(features, outputs),
-            initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
-        self.bias = None
-        if self.use_bias:
-            self.bias = self.add_weight(
-                name="bias",
-                shape=(outputs,),
-                initializer=self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
+        self.add_kernel_and_bias((features, outputs), (outputs,))
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: features})
 
     def call(self, inputs: Any) -> Any:
@@ -145,13 +116,6 @@ class MaxoutDense(keras.layers.Layer):
             **super().get_config(),
             "units": self.units,
             "num_pieces": self.num_pieces,
-            "use_bias": self.use_bias,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
-            "bias_regularizer": keras.regularizers.serialize(self.bias_regularizer),
-            "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
-            "bias_constraint": keras.constraints.serialize(self.bias_constraint),
         }
 
 

@@ -44,6 +44,14 @@ class LayerSpec:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
 
+    def __post_init__(self) -> None:
+        """Refuse values out of range; the end of the chain of `super()` calls."""
+
+    @property
+    def pieces(self) -> int:
+        """Linear maps behind each output; more than one in a Maxout layer."""
+        return 1
+
     def output_shape(self, input_shape: Shape) -> Shape:
         """The shape of the output map for `input_shape`."""
         return input_shape
@@ -69,6 +77,7 @@ class WindowSpec(LayerSpec):
     padding: Any = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         geometry.canonical_pair(getattr(self, self.window_argument), self.window_argument)
         geometry.canonical_pair(self.step, "strides")
         geometry.canonical_padding(self.padding)
@@ -117,8 +126,8 @@ class ConvolutionSpec(WindowSpec):
 
     @property
     def kernels(self) -> int:
-        """The number of kernels, all linear pieces of a maxout unit counted."""
-        return self.filters
+        """The number of kernels, all pieces of a Maxout unit counted."""
+        return self.filters * self.pieces
 
     def output_shape(self, input_shape: Shape) -> Shape:
         channels = _spatial(input_shape)[2]
@@ -147,11 +156,9 @@ class ConvolutionSpec(WindowSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conv2DSpec(ConvolutionSpec):
-    """A convolution (3) with bias and activation (4)."""
+class PiecesSpec(LayerSpec):
+    """A Maxout layer: each output is the largest of `num_pieces` linear maps."""
 
-    type: Literal["conv2d"] = "conv2d"
-    activation: Activation = "linear"
     num_pieces: int = 2
 
     def __post_init__(self) -> None:
@@ -159,28 +166,37 @@ class Conv2DSpec(ConvolutionSpec):
         geometry.canonical_integer(self.num_pieces, "num_pieces")
 
     @property
-    def kernels(self) -> int:
-        return self.filters * (self.num_pieces if self.activation == "maxout" else 1)
+    def pieces(self) -> int:
+        return self.num_pieces
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivatedSpec(PiecesSpec):
+    """A layer with an activation; "maxout" and "prelu" bring parameters of their own."""
+
+    activation: Activation = "linear"
+
+    @property
+    def pieces(self) -> int:
+        return self.num_pieces if self.activation == "maxout" else 1
 
     def parameters(self, input_shape: Shape) -> int:
-        slopes = self.filters if self.activation == "prelu" else 0
+        slopes = self.output_shape(input_shape)[-1] if self.activation == "prelu" else 0
         return super().parameters(input_shape) + slopes
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaxoutConv2DSpec(ConvolutionSpec):
+class Conv2DSpec(ActivatedSpec, ConvolutionSpec):
+    """A convolution (3) with bias and activation (4)."""
+
+    type: Literal["conv2d"] = "conv2d"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxoutConv2DSpec(PiecesSpec, ConvolutionSpec):
     """The largest of `num_pieces` convolutions (Goodfellow et al. 2013)."""
 
     type: Literal["maxout_conv2d"] = "maxout_conv2d"
-    num_pieces: int = 2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        geometry.canonical_integer(self.num_pieces, "num_pieces")
-
-    @property
-    def kernels(self) -> int:
-        return self.filters * self.num_pieces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +245,7 @@ class FullyConnectedSpec(LayerSpec):
     use_bias: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.units is not None:
             geometry.canonical_integer(self.units, "units")
 
@@ -240,8 +257,8 @@ class FullyConnectedSpec(LayerSpec):
 
     @property
     def linear_maps(self) -> int:
-        """The number of linear maps, all pieces of a maxout unit counted."""
-        return self.outputs
+        """The number of linear maps, all pieces of a Maxout unit counted."""
+        return self.outputs * self.pieces
 
     def output_shape(self, input_shape: Shape) -> Shape:
         _flat(input_shape)
@@ -257,40 +274,17 @@ class FullyConnectedSpec(LayerSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DenseSpec(FullyConnectedSpec):
+class DenseSpec(ActivatedSpec, FullyConnectedSpec):
     """A fully connected layer with bias and activation."""
 
     type: Literal["dense"] = "dense"
-    activation: Activation = "linear"
-    num_pieces: int = 2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        geometry.canonical_integer(self.num_pieces, "num_pieces")
-
-    @property
-    def linear_maps(self) -> int:
-        return self.outputs * (self.num_pieces if self.activation == "maxout" else 1)
-
-    def parameters(self, input_shape: Shape) -> int:
-        slopes = self.outputs if self.activation == "prelu" else 0
-        return super().parameters(input_shape) + slopes
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaxoutDenseSpec(FullyConnectedSpec):
+class MaxoutDenseSpec(PiecesSpec, FullyConnectedSpec):
     """The largest of `num_pieces` linear maps (Goodfellow et al. 2013)."""
 
     type: Literal["maxout_dense"] = "maxout_dense"
-    num_pieces: int = 2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        geometry.canonical_integer(self.num_pieces, "num_pieces")
-
-    @property
-    def linear_maps(self) -> int:
-        return self.outputs * self.num_pieces
 
 
 @dataclass(frozen=True, kw_only=True)
