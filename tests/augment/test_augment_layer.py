@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import all_methods
 import keras
 import numpy as np
-import oracle
 import pytest
 
 from convforge.augment import Augment, apply, draw, numpy_ops
 from convforge.augment.settings import Augmentation
 
-IMAGES = oracle.noise(8, 20, 24, 3)
+IMAGES = all_methods.noise(8, 20, 24, 3)
 SIZE = (20, 24)
 
 
 def layer(**kwargs: object) -> Augment:
-    return Augment(oracle.ALL, colour_basis=oracle.BASIS, seed=4, **kwargs)
+    return Augment(all_methods.ALL, colour_basis=all_methods.BASIS, seed=4, **kwargs)
 
 
 def expected(call: int) -> np.ndarray:
     drawn = draw(
-        oracle.ALL, seed=4, epoch=call, index=np.arange(8), image_size=SIZE, output_size=SIZE,
+        all_methods.ALL, seed=4, epoch=call, index=np.arange(8), image_size=SIZE, output_size=SIZE,
         ops=numpy_ops,
     )  # fmt: skip
-    return apply(IMAGES, drawn, output_size=SIZE, colour_basis=oracle.BASIS, ops=numpy_ops)
+    return apply(IMAGES, drawn, output_size=SIZE, colour_basis=all_methods.BASIS, ops=numpy_ops)
 
 
 def model(augment: Augment) -> keras.Model:
@@ -73,8 +73,8 @@ def test_a_saved_model_goes_on_counting_and_augments_the_same(tmp_path: Path) ->
 
 def test_the_configuration_round_trips() -> None:
     again = Augment.from_config(layer().get_config())
-    assert again.augmentation == oracle.ALL
-    assert np.array_equal(again.colour_basis, oracle.BASIS.astype("float32"))
+    assert again.augmentation == all_methods.ALL
+    assert np.array_equal(again.colour_basis, all_methods.BASIS.astype("float32"))
 
 
 def test_without_settings_it_does_nothing() -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import all_methods
 import numpy as np
-import oracle
 import pytest
 
 from convforge.augment import apply, colour_basis, draw, numpy_ops
 from convforge.augment.settings import Augmentation, Colour
 from convforge.geometry import ArgumentError
 
-COVARIANCE = oracle.BASIS @ oracle.BASIS.T
+COVARIANCE = all_methods.BASIS @ all_methods.BASIS.T
 
 
 def shifts(basis: np.ndarray, channels: int, strength: float = 0.1) -> np.ndarray:
@@ -52,7 +52,7 @@ def test_all_pixels_of_an_image_shift_alike() -> None:
     at = {"output_size": (6, 6), "ops": numpy_ops}
     colour = Augmentation(colour=Colour(strength=0.1))
     drawn = draw(colour, seed=0, epoch=0, index=np.arange(5), image_size=(6, 6), **at)
-    images = oracle.noise(5, 6, 6, 3) // 4 + 96
+    images = all_methods.noise(5, 6, 6, 3) // 4 + 96
     moved = apply(images, drawn, colour_basis=colour_basis(COVARIANCE), **at) - images
     assert np.abs(moved - moved[:, :1, :1]).max() < 1e-4
     assert np.abs(moved[:, 0, 0] - moved[0, 0, 0]).max() > 1.0

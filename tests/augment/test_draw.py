@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import all_methods
 import keras
 import numpy as np
-import oracle
 import pytest
 import tensorflow as tf
 from scipy import stats
@@ -30,7 +30,7 @@ UNLIKELY = 1e-6
 
 
 def drawn(
-    index: Any = MANY, seed: Any = 1, epoch: Any = 0, what: Augmentation = oracle.ALL
+    index: Any = MANY, seed: Any = 1, epoch: Any = 0, what: Augmentation = all_methods.ALL
 ) -> dict[str, np.ndarray]:
     return draw(what, seed=seed, epoch=epoch, index=index, ops=numpy_ops, **SIZES)
 
@@ -74,7 +74,7 @@ def test_batch_size_changes_no_draw_inside_a_graph_either() -> None:
     whole = drawn(np.arange(60))
     for size in (1, 7, 60):
         batches = tf.data.Dataset.range(60).batch(size)
-        batches = batches.map(lambda index: draw(oracle.ALL, index=index, **at, **SIZES))
+        batches = batches.map(lambda index: draw(all_methods.ALL, index=index, **at, **SIZES))
         rows = list(batches.as_numpy_iterator())
         assert same(whole, {key: np.concatenate([b[key] for b in rows]) for key in whole})
 
@@ -95,7 +95,7 @@ def test_seed_and_epoch_change_every_draw() -> None:
 
 
 def test_turning_a_method_on_leaves_the_draws_of_the_others() -> None:
-    alone = drawn(np.arange(99), what=Augmentation(geometry=oracle.GEOMETRY))
+    alone = drawn(np.arange(99), what=Augmentation(geometry=all_methods.GEOMETRY))
     together = drawn(np.arange(99))
     for key in ("rotation", "shear", "scale", "translation"):
         assert np.array_equal(alone[key], together[key])
@@ -141,9 +141,11 @@ def test_parameters_are_the_same_bit_for_bit_wherever_products_are_not_fused() -
     index = np.arange(333)
     expected = drawn(index, epoch=4)
     for ops in (tensorflow_ops, keras.ops):
-        assert same(expected, draw(oracle.ALL, seed=1, epoch=4, index=index, ops=ops, **SIZES))
+        assert same(expected, draw(all_methods.ALL, seed=1, epoch=4, index=index, ops=ops, **SIZES))
     compiled = tf.function(
-        lambda index: draw(oracle.ALL, seed=1, epoch=4, index=index, ops=tensorflow_ops, **SIZES),
+        lambda index: draw(
+            all_methods.ALL, seed=1, epoch=4, index=index, ops=tensorflow_ops, **SIZES
+        ),
         jit_compile=True,
     )(tf.constant(index))
     for key, value in expected.items():
@@ -235,10 +237,10 @@ def test_ratios_are_log_uniform_where_the_crop_leaves_room() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_each_method_takes_its_share_of_the_images(share: float) -> None:
     each = Augmentation(
-        crop=dataclasses.replace(oracle.CROP, probability=share),
+        crop=dataclasses.replace(all_methods.CROP, probability=share),
         reflection=Reflection(probability=share),
         colour=Colour(probability=share, strength=0.1),
-        geometry=dataclasses.replace(oracle.GEOMETRY, probability=share),
+        geometry=dataclasses.replace(all_methods.GEOMETRY, probability=share),
     )
     found = drawn(what=each)
     changed = {

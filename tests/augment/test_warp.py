@@ -1,4 +1,4 @@
-"""Pixels land where the parameters say: against SciPy's `map_coordinates`, within 1 level of 255."""
+"""Pixels land where the parameters say: SciPy's `map_coordinates` agrees within 1 level of 255."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import by_scipy
 import numpy as np
 import pytest
+from scipy.ndimage import binary_erosion
 
 from convforge.augment import Augmentation, apply, draw, numpy_ops
 from convforge.augment.settings import Colour, Crop, Geometry, Reflection
@@ -232,8 +233,8 @@ def test_positive_translations_move_the_content_right_and_down() -> None:
 
 def test_a_scale_above_one_shows_the_content_larger() -> None:
     drawn = _parameters_of(lambda _: True, Augmentation(geometry=Geometry(scale=(1.5, 1.5))))
-    moved = apply(_dot(10, 16), drawn, output_size=(21, 21), fill="edge", ops=numpy_ops)
-    assert _centre_of_mass(moved) == pytest.approx((10, 10 + 6 * 1.5), abs=0.1)
+    moved = apply(_dot(10, 14), drawn, output_size=(21, 21), fill="edge", ops=numpy_ops)
+    assert _centre_of_mass(moved) == pytest.approx((10, 10 + 4 * 1.5), abs=0.1)
 
 
 def test_a_crop_shows_its_rectangle_and_nothing_else() -> None:
@@ -290,6 +291,8 @@ def test_a_composition_equals_its_parts_one_after_the_other(epoch: int) -> None:
     for drawn in reversed(one_by_one):
         product = drawn["matrix"].astype("float64") @ product
         interior &= by_scipy.is_inside(product, size, size)
+    # Beside a frame, later steps interpolate with what an earlier one had to fill.
+    interior[0] = binary_erosion(interior[0], iterations=4)
     np.testing.assert_allclose(product, at_once["matrix"], atol=1e-4)
 
     difference = np.abs(apply(image, at_once, output_size=size, ops=numpy_ops) - moved)
