@@ -178,7 +178,6 @@ THROUGH_DVC = [
     "augment.crop.scale=[0.9,0.1]",
     "~optimizer.momentum",
     "data.path=???",
-    "debug=overfit",
 ]
 
 

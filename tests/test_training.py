@@ -169,8 +169,8 @@ def test_data_of_another_config_are_refused_by_the_key_that_differs(
     ("override", "said"),
     [
         ("model.layers.flatten=null", r"model\.layers\.dense1: needs a flat input"),
-        ("model.layers.softmax=null", r"model\.layers\.logits: is the last layer.*softmax"),
-        ("model.layers.logits.units=7", r"shape \(7,\), but the data has 10 classes"),
+        ("model.layers.softmax=null", r"model\.layers must end with .* softmax"),
+        ("model.layers.logits.units=7", r"output is \(7,\), but there are 10 classes"),
         ("model.layers.conv1.kernel_size=50", r"model\.layers\.conv1: kernel_size=\(50, 50\)"),
     ],
 )

@@ -30,7 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0, 2 for a user's mistake, 130 for Ctrl-C.
     """
     parser = _parser()
-    arguments = parser.parse_args(argv)
+    arguments, left = parser.parse_known_args(argv)
+    # argparse takes one run of positional arguments: overrides after an option are left over.
+    if any(item.startswith("-") for item in left) or (left and "overrides" not in arguments):
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    if left:
+        arguments.overrides += left
     if arguments.command is None:
         parser.print_help()
         return 0
@@ -241,33 +246,31 @@ def _add_summary(commands: Any) -> None:
     parser.add_argument(
         "--image", type=_image_shape, metavar="H×W×C", help="image shape, such as 32x32x3"
     )
-    parser.add_argument("--classes", type=int, default=None, help="number of classes")
+    parser.add_argument("--classes", type=int, help="number of classes")
     parser.add_argument("overrides", nargs="*", help=_OVERRIDES)
 
 
 def _image_shape(text: str) -> tuple[int, ...]:
-    sizes = tuple(int(size) for size in text.lower().replace("×", "x").split("x"))
-    if len(sizes) != 3 or min(sizes) < 1:
+    sizes = text.lower().replace("×", "x").split("x")
+    if len(sizes) != 3 or not all(size.isdecimal() and int(size) for size in sizes):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form 32x32x3")
-    return sizes
+    return tuple(int(size) for size in sizes)
 
 
 def _summary(arguments: argparse.Namespace) -> None:
     from convforge.composition import compose_config, project_root, settings_of
-    from convforge.models.summary import LayerError, layer_costs
 
     settings = settings_of(compose_config(project_root(), arguments.overrides))
     shape = arguments.image or settings.data.image_shape
-    classes = arguments.classes or settings.data.num_classes
+    classes = settings.data.num_classes if arguments.classes is None else arguments.classes
+    if classes is not None and classes < 2:
+        raise InputError(f"--classes={classes} is not allowed: give a number ≥ 2")
     if shape is None or classes is None:
         raise InputError(
             f"data={settings.data.name} does not say its image shape or number of classes: "
             "give --image 32x32x3 and --classes 10"
         )
-    try:
-        rows = layer_costs(settings.model.specs(), image_shape=shape, num_classes=classes)
-    except LayerError as error:
-        raise InputError(f"model.layers.{error.layer}: {error}") from error
+    rows = settings.model.costs(shape, classes)
     _print_summary(f"{settings.model.name} on {_times(shape)} pixels, {classes} classes", rows)
 
 

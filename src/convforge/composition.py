@@ -13,12 +13,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 import hydra_plugins.convforge_config  # noqa: F401  registers the resolver that validates
 from convforge.errors import InputError
-from convforge.settings import Settings, nearest
+from convforge.settings import Settings, known_keys, nearest
 
 CONFIG_NAME = "config"
+# What Hydra, OmegaConf and the YAML parser raise for a config that is wrong; Hydra uses a plain
+# ValueError where a group gets a value that names no option.
+_REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -46,7 +50,7 @@ def compose_config(root: Path, overrides: Sequence[str] = ()) -> DictConfig:
     try:
         config = _compose(root, overrides)
         OmegaConf.resolve(config)
-    except (HydraException, OmegaConfBaseException) as error:
+    except _REFUSALS as error:
         raise explain(error, root, overrides) from error
     return config
 
@@ -62,11 +66,16 @@ def read_params(path: Path) -> Settings:
     """The settings in a `params.yaml` that the compose stage or DVC wrote.
 
     Raises:
-        InputError: no such file, or a wrong key or value in it.
+        InputError: no such file, no YAML in it, or a wrong key or value.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist: `convforge compose` writes it from conf/")
-    return settings_of(OmegaConf.create(path.read_text(encoding="utf-8")))
+    try:
+        return settings_of(OmegaConf.create(path.read_text(encoding="utf-8")))
+    except InputError:
+        raise
+    except _REFUSALS as error:
+        raise InputError(f"{path}: {_one_line(error)}") from error
 
 
 def sweep_jobs(overrides: Sequence[str]) -> list[list[str]]:
@@ -85,14 +94,18 @@ def explain(error: Exception, root: Path, overrides: Sequence[str]) -> InputErro
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        return InputError(
-            f"{group}={option}: there is no such config{nearest(option, list(error.options or []))}"
-        )
+        hint = nearest(option, list(error.options or []))
+        return InputError(f"{group}={option}: there is no such config{hint}")
     key = _refused_key(error)
     if key is not None:
-        valid = _keys_beside(key, root, [item for item in overrides if not _names(item, key)])
-        return InputError(f"{key} is not a key{nearest(key.rpartition('.')[2], valid)}")
-    return InputError(" ".join(str(error).split()))
+        others = [item for item in overrides if not _names(item, key)]
+        return InputError(_why_no_key(key, root, others))
+    given = f" (in: {' '.join(overrides)})" if type(error) is ValueError else ""
+    return InputError(_one_line(error) + given)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _compose(root: Path, overrides: Iterable[str]) -> DictConfig:
@@ -111,15 +124,23 @@ def _names(override: str, key: str) -> bool:
     return override.lstrip("+~").split("=")[0].split("@")[0] == key
 
 
-def _keys_beside(key: str, root: Path, overrides: Iterable[str]) -> list[str]:
+def _why_no_key(key: str, root: Path, overrides: Sequence[str]) -> str:
+    """What is wrong with a key that Hydra refused, against the config without it."""
     try:
-        node: Any = _compose(root, overrides)
-    except (HydraException, OmegaConfBaseException):
-        node = _compose(root, ())
-    for step in key.split(".")[:-1]:
-        if not isinstance(node, DictConfig) or step not in node:
+        config = _compose(root, overrides)
+    except _REFUSALS:
+        config = _compose(root, ())
+    node: Any = config
+    steps = key.split(".")
+    for depth, step in enumerate(steps):
+        if not isinstance(node, DictConfig):
+            return f"{'.'.join(steps[:depth])} has no keys, but {key} is given"
+        if step not in node:
             break
         node = node[step]
-    groups = [folder.name for folder in (root / "conf").iterdir() if folder.is_dir()]
-    keys = [str(name) for name in node] if isinstance(node, DictConfig) else []
-    return keys if "." in key else sorted({*keys, *groups})
+    parent, unknown = tuple(steps[:depth]), ".".join(steps[: depth + 1])
+    if depth and step in known_keys(parent, OmegaConf.to_container(config)):
+        return f"{key} is a key that the config leaves out: add it with +{key}=…"
+    groups = [] if depth else [folder.name for folder in (root / "conf").iterdir()]
+    known = sorted({str(name) for name in config} | set(groups)) if not depth else list(node)
+    return f"{unknown} is not a key{nearest(step, known)}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from convforge.data.decode import BadImageError, decode
 from convforge.errors import InputError
@@ -64,8 +64,15 @@ def find_model(path: Path) -> Path:
 
 
 def read_card(folder: Path) -> ModelCard:
-    """The card of the model in `folder`."""
-    return ModelCard.model_validate_json((folder / CARD).read_bytes())
+    """The card of the model in `folder`.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        return ModelCard.model_validate_json((folder / CARD).read_bytes())
+    except ValidationError as error:
+        raise InputError(f"{folder / CARD} is damaged: train the model again") from error
 
 
 def read_image(path: Path, card: ModelCard) -> NDArray[np.uint8]:

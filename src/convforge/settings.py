@@ -31,12 +31,13 @@ from convforge.augment.settings import Augmentation
 from convforge.errors import InputError
 from convforge.geometry import ArgumentError
 from convforge.models.specs import Activation, AnyLayerSpec, LayerSpec
+from convforge.models.summary import LayerCost, LayerError, layer_costs
 
 SCHEMA_VERSION = 1
 
 
 class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class SplitSettings(_Group):
@@ -81,6 +82,26 @@ class ModelSettings(_Group):
     def specs(self) -> dict[str, LayerSpec]:
         """The layers that are there."""
         return {name: spec for name, spec in self.layers.items() if spec is not None}
+
+    def costs(self, image_shape: tuple[int, ...], num_classes: int) -> list[LayerCost]:
+        """What each layer costs on images of `image_shape`.
+
+        Raises:
+            InputError: a layer does not fit its input, or the last is no softmax over the classes.
+        """
+        specs = self.specs()
+        try:
+            rows = layer_costs(specs, image_shape=image_shape, num_classes=num_classes)
+        except LayerError as error:
+            raise InputError(f"model.layers.{error.layer}: {error}") from error
+        if not rows or rows[-1].type != "softmax":
+            raise InputError("model.layers must end with a layer of type softmax")
+        if rows[-1].output_shape != (num_classes,):
+            raise InputError(
+                f"model.layers.{rows[-1].name}: its output is {rows[-1].output_shape}, but there "
+                f"are {num_classes} classes; `units: null` means as many as there are"
+            )
+        return rows
 
 
 class SGDSettings(_Group):
@@ -196,7 +217,7 @@ def _explain(error: Any, config: Mapping[str, Any]) -> str:
     context = error.get("ctx", {})
     match error["type"]:
         case "extra_forbidden" | "unexpected_keyword_argument":
-            return f"{key} is not a key{nearest(last, _known_keys(path[:-1], config))}"
+            return f"{key} is not a key{nearest(last, known_keys(path[:-1], config))}"
         case "missing" | "missing_argument" | "missing_keyword_only_argument":
             return f"{_dotted((*path, last))} is missing"
         case "union_tag_not_found":
@@ -237,7 +258,7 @@ def _locate(location: tuple[Any, ...], config: Any) -> tuple[tuple[Any, ...], An
     return tuple(path), value
 
 
-def _known_keys(path: tuple[Any, ...], config: Any) -> list[str]:
+def known_keys(path: tuple[Any, ...], config: Any) -> list[str]:
     """The keys that the schema allows at `path`."""
     current: Any = Settings
     value: Any = config
@@ -248,7 +269,8 @@ def _known_keys(path: tuple[Any, ...], config: Any) -> list[str]:
         else:
             current = _field_types(current)[step]
         current = _member(current, value)
-    return list(_field_types(current))
+    # A mapping by name, such as a model's layers: its own keys are all there are.
+    return list(value) if get_origin(current) is dict else list(_field_types(current))
 
 
 def _field_types(model: Any) -> dict[str, Any]:

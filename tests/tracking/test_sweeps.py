@@ -79,18 +79,29 @@ def test_a_sweep_is_a_parent_with_named_children_and_touches_no_file_of_dvcs(
     assert "Traceback" not in done.stderr
 
 
-def test_a_sweep_with_a_job_that_fails_ends_its_parent_as_failed(
+def test_a_sweep_whose_jobs_fail_ends_its_parent_and_them_as_failed(
     project: Path, train_in_process: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    # 50 is larger than the padded image, which shows when the net is built for the data.
+    assert cli.main(["preprocess", "-q", *SHORT]) == 0
+    (shard,) = (project / "outputs" / "data").glob("*/train-00000-*")
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(Exception, match="truncated"):
+        cli.main(["train", "-m", "seed=0,1", *SHORT])
+    assert "seed=1 failed" in capfd.readouterr().err, "a job's failure is told when it happens"
+    parent, children = _runs(project)
+    assert [run.info.status for run in (parent, *children)] == ["FAILED"] * 3
+
+
+def test_a_sweep_with_a_net_that_does_not_fit_the_data_starts_nothing(
+    project: Path, train_in_process: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # 50 is larger than the padded image, which shows once the data are known.
     overrides = ["model=lecture_cnn", "model.layers.conv1.kernel_size=3,50", *SHORT]
     assert cli.main(["train", "-m", *overrides]) == 2
     said = capfd.readouterr().err
     assert "error: model.layers.conv1: kernel_size=(50, 50) is not allowed" in said
     assert "Traceback" not in said
-    parent, children = _runs(project)
-    assert parent.info.status == "FAILED"
-    assert [child.info.status for child in children] == ["FINISHED"]
+    assert not (project / "mlflow.db").exists()
 
 
 def test_a_sweep_with_a_wrong_combination_starts_nothing(

@@ -7,13 +7,13 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from convforge.augment.parameters import Tensor, draw
 from convforge.augment.settings import Augmentation, Colour, Crop, Geometry, Reflection
-from convforge.augment.warp import apply
+
+Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="convforge")
-class Augment(keras.layers.Layer):  # type: ignore[misc]
+class Augment(keras.layers.Layer):
     """Augments its input in training, and only resizes it otherwise.
 
     The layer cannot know which example it sees, so it counts its training calls instead: image k
@@ -65,6 +65,10 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]
 
     def call(self, images: Tensor, training: bool = False) -> Tensor:
         """Augment, or resize."""
+        # Not at the top: the package imports this file as soon as anything imports Keras, and that
+        # may be the very files that define these two.
+        from convforge.augment import apply, draw
+
         height, width = images.shape[1:3]
         output_size = self.output_size or (height, width)
         augmentation = self.augmentation if training else Augmentation()

@@ -42,7 +42,7 @@ def decode(
         (2, 4, 3)
     """
     if not content:
-        raise BadImageError("empty or damaged file")
+        raise BadImageError("empty, or not to be read from its archive")
     try:
         with warnings.catch_warnings():
             # Pillow warns at 89 million pixels, where a small file can fill the memory.

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from convforge.errors import InputError
 
 FILE_NAME = "manifest.json"
-FORMAT_VERSION = 1
 
 
 class _Entry(BaseModel):
@@ -53,7 +52,7 @@ class BadItem(_Entry):
 class Manifest(_Entry):
     """A prepared data set."""
 
-    format_version: int = FORMAT_VERSION
+    format_version: Literal[1] = 1
     name: str
     #: SHA-256 over classes, splits, labels and the content of every image.
     digest: str

@@ -8,9 +8,7 @@ memory stays flat whatever the number of images.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -142,12 +140,12 @@ def _write(
 ) -> Manifest:
     splits = assign(decoded.items, validation=settings.split.validation, test=settings.split.test)
     classes = sorted({item.label for item in decoded.items})
-    rows = {item.name: row for row, item in enumerate(decoded.items)}
+    rows = {item: row for row, item in enumerate(decoded.items)}
     moments = PixelMoments(settings.channels)
     digest = hashlib.sha256(repr((classes, decoded.shape)).encode())
     written = {}
     for split in SPLITS:
-        order = [rows[item.name] for item in splits[split]]
+        order = [rows[item] for item in splits[split]]
         labels = [classes.index(item.label) for item in splits[split]]
         for item, row in zip(splits[split], order, strict=True):
             digest.update(item.content_hash + f"{split} {item.label}".encode())
@@ -178,12 +176,12 @@ def _write(
 def _complete_or_absent(out: Path) -> Iterator[Path]:
     """A scratch folder that takes the place of `out` when the block ends without an error."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    work = out.with_name(f".{out.name}.partial")
+    # What a killed run left.
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
     try:
         yield work
-        umask = os.umask(0)
-        os.umask(umask)
-        work.chmod(0o777 & ~umask)
         shutil.rmtree(out, ignore_errors=True)
         work.replace(out)
     finally:

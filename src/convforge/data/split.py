@@ -21,9 +21,9 @@ _FOLDERS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Item:
-    """One image file, without its pixels."""
+    """One image file, without its pixels; itself and no other, even of the same name."""
 
     name: str
     label: str
@@ -72,15 +72,20 @@ def assign(items: Sequence[Item], *, validation: float, test: float) -> dict[str
     for split, size in wanted.items():
         if not splits[split]:
             splits["train"], splits[split] = _take(splits["train"], size, split)
+    if not splits["train"]:
+        raise InputError(
+            "no image is left to train on: data.split.validation and data.split.test take all, "
+            "or the folders name no train/"
+        )
     return splits
 
 
 def _take(pool: Sequence[Item], size: float, split: str) -> tuple[list[Item], list[Item]]:
     """`pool` without the items of a new split, and these."""
     classes = sorted({item.label for item in pool})
-    taken: set[str] = set()
+    taken: set[Item] = set()
     if isinstance(size, float):
-        taken = {item.name for item in pool if _number(item, split) < size * 2**64}
+        taken = {item for item in pool if _number(item, split) < size * 2**64}
     elif size:
         counts = _shares(size, len(classes))
         by_class = defaultdict(list)
@@ -93,10 +98,10 @@ def _take(pool: Sequence[Item], size: float, split: str) -> tuple[list[Item], li
                     f"data.split.{split}={size} leaves no training image of class {label!r}, "
                     f"which has {len(members)}"
                 )
-            taken |= {item.name for item in members[:count]}
+            taken.update(members[:count])
     return (
-        [item for item in pool if item.name not in taken],
-        [item for item in pool if item.name in taken],
+        [item for item in pool if item not in taken],
+        [item for item in pool if item in taken],
     )
 
 

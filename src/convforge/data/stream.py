@@ -16,6 +16,7 @@ from typing import Any
 import tensorflow as tf
 
 from convforge import augment
+from convforge.augment.parameters import threefry
 from convforge.augment.settings import Augmentation
 from convforge.data import tensorflow_ops
 from convforge.data.manifest import Manifest
@@ -183,16 +184,21 @@ _SHARDS, _EXAMPLES = 0, 1
 
 
 def _shuffled(files: Sequence[str], seed: int, epoch: Any) -> Any:
-    order = _permutation(len(files), (2 * seed + _SHARDS, epoch))
+    order = _permutation(len(files), (seed, epoch), (_SHARDS, 0))
     return tf.gather(tf.constant(list(files)), order)
 
 
 def _permuted(rows: tuple[Any, Any, Any], seed: int, epoch: Any, block: Any) -> tuple[Any, ...]:
     """The rows of one block in an order drawn from (seed, epoch, number of the block)."""
-    order = _permutation(tf.shape(rows[0])[0], (2 * seed + _EXAMPLES, epoch * 2**32 + block))
+    order = _permutation(tf.shape(rows[0])[0], (seed, epoch), (_EXAMPLES, block))
     return tuple(tf.gather(column, order) for column in rows)
 
 
-def _permutation(length: Any, key: tuple[Any, Any]) -> Any:
-    key = tf.stack([tf.cast(part, tf.int64) for part in key])
-    return tf.random.experimental.index_shuffle(tf.range(length), key, length - 1)
+def _permutation(length: Any, key: tuple[Any, Any], counter: tuple[Any, Any]) -> Any:
+    # index_shuffle uses 32 bits of each of its two seeds: four numbers must be hashed into them.
+    words = threefry(_words(key), _words(counter), tensorflow_ops)
+    return tf.random.experimental.index_shuffle(tf.range(length), tf.stack(words), length - 1)
+
+
+def _words(pair: tuple[Any, Any]) -> tuple[Any, Any]:
+    return tf.cast(pair[0], tf.int32), tf.cast(pair[1], tf.int32)

@@ -3,6 +3,7 @@
 With it they run inside `tf.data`, whichever backend Keras has: see `convforge.augment`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -17,6 +18,7 @@ __all__ = [
     "bitwise_xor",
     "cast",
     "clip",
+    "compiled",
     "concatenate",
     "floor",
     "maximum",
@@ -47,3 +49,28 @@ def take(x: Any, indices: Any, axis: int) -> Any:
 def sum(x: Any, axis: int) -> Any:
     """Sum over one axis."""
     return tf.reduce_sum(x, axis)
+
+
+def compiled(function: Callable[..., Any], batch_size: int) -> Callable[..., Any]:
+    """A function of images, epoch and indices, compiled by XLA for one batch size.
+
+    A smaller batch, such as the last one of an epoch, is filled up with black images, and the
+    result is cut off: another compilation takes seconds, some idle rows do not. Inside `tf.data`
+    this is several times faster than TensorFlow's own kernels, from the first few thousand
+    photographs or the first million pixels of small images on.
+
+    Args:
+        function: Of images `(batch, …)`, a scalar epoch and indices `(batch,)`, row by row.
+        batch_size: The largest batch.
+    """
+    jitted = tf.function(function, jit_compile=True)
+
+    def padded(images: Any, epoch: Any, indices: Any) -> Any:
+        rows = tf.shape(indices)[0]
+        missing = batch_size - rows
+        images = tf.pad(images, [[0, missing]] + [[0, 0]] * (len(images.shape) - 1))
+        images = tf.ensure_shape(images, (batch_size, *images.shape[1:]))
+        indices = tf.ensure_shape(tf.pad(indices, [[0, missing]]), (batch_size,))
+        return jitted(images, tf.convert_to_tensor(epoch), indices)[:rows]
+
+    return padded

@@ -95,7 +95,8 @@ def _normalized(
     if normalize == "none":
         return inputs
     # A channel that never varies would be divided by zero; it carries nothing, so it stays.
-    variance = [value**2 or 1.0 for value in std] if normalize == "standardize" else 1.0
+    divisors = std if normalize == "standardize" else [1.0] * len(mean)
+    variance = [value**2 or 1.0 for value in divisors]
     layer = keras.layers.Normalization(mean=list(mean), variance=variance, name="normalize")
     return layer(inputs)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from convforge.composition import read_params
 from convforge.errors import InputError
 from convforge.stages.evaluate import METRICS
-from convforge.tracking.delivery import RUN_FILE
+from convforge.tracking.delivery import read_state
 
 
 def results(root: Path) -> str:
@@ -37,8 +37,5 @@ def results(root: Path) -> str:
 
 
 def _run(root: Path) -> str:
-    state = root / "build" / "train" / RUN_FILE
-    if not state.is_file():
-        return "not tracked (tracking=none)"
-    run = json.loads(state.read_text(encoding="utf-8"))
-    return f"{run['run_id']} in {run['tracking_uri']}"
+    state = read_state(root / "build" / "train")
+    return f"{state['run_id']} in {state['tracking_uri']}" if state else "not tracked"

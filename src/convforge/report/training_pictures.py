@@ -11,7 +11,6 @@ import numpy as np
 from convforge.report.curves import draw_curves, read_history
 from convforge.report.kernels import draw_kernels
 from convforge.report.sheet import draw_sheet
-from convforge.training.callbacks import HISTORY
 
 if TYPE_CHECKING:
     from convforge.training.fitting import Fit
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 _SHEET_ROWS, _SHEET_DRAWS = 6, 9
 
 
-def draw_training_pictures(fit: Fit, run: Path, folder: Path) -> list[Path]:
+def draw_training_pictures(fit: Fit, history: Path, folder: Path) -> list[Path]:
     """Learning curves, the first layer's kernels, and augmented images, as PNG in `folder`.
 
     A network without a convolution has no kernels to show.
@@ -29,7 +28,7 @@ def draw_training_pictures(fit: Fit, run: Path, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = [folder / "learning_curves.png", folder / "augmented_images.png"]
-    draw_curves(read_history(run / HISTORY), pictures[0])
+    draw_curves(read_history(history), pictures[0])
     _draw_augmentations(fit, pictures[1])
     kernels = _first_kernels(fit.model)
     if kernels is not None:

@@ -21,7 +21,7 @@ from convforge.progress import Progress
 from convforge.settings import MLflowTracking, Settings
 from convforge.stages.entry import progress_of, run_guarded, stage_parser
 from convforge.stages.preprocess import matching_manifest
-from convforge.tracking.delivery import RUN_FILE, Delivery
+from convforge.tracking.delivery import Delivery, read_state
 from convforge.tracking.journal import Journal
 
 METRICS = "metrics.json"
@@ -146,7 +146,7 @@ def _complete_run(
 ) -> None:
     if not isinstance(settings.tracking, MLflowTracking):
         return
-    state = json.loads((run / RUN_FILE).read_text()) if (run / RUN_FILE).is_file() else {}
+    state = read_state(run)
     journal = Journal(out)
     journal.begin(name=settings.model.name, tags={"convforge.evaluated": "yes"}, params={})
     journal.metrics(figures, settings.trainer.epochs)

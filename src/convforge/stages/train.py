@@ -19,11 +19,13 @@ from convforge.progress import Progress
 from convforge.settings import MLflowTracking, Settings
 from convforge.stages.entry import progress_of, run_guarded, stage_parser
 from convforge.stages.preprocess import matching_manifest
-from convforge.tracking.delivery import Delivery
+from convforge.tracking.delivery import RUN_FILE, Delivery
+from convforge.tracking.journal import FILE_NAME as JOURNAL
 from convforge.tracking.journal import Journal
 from convforge.tracking.provenance import provenance_tags
 
 CONFIG = "config.yaml"
+HISTORY = "history.csv"
 MODEL = "model"
 PICTURES = "pictures"
 
@@ -60,7 +62,7 @@ def train(
     from convforge.training.fitting import prepare_fit
 
     fit = prepare_fit(settings, manifest, data)
-    out.mkdir(parents=True, exist_ok=True)
+    _forget(out)
     config = out / CONFIG
     config.write_text(OmegaConf.to_yaml(OmegaConf.create(dump(settings))), encoding="utf-8")
     journal = Journal(out)
@@ -71,7 +73,7 @@ def train(
     status = "FAILED"
     try:
         delivery.deliver()
-        fit.run(out, journal, progress, delivery.deliver)
+        fit.run(out / HISTORY, journal, progress, delivery.deliver)
         _save(fit, out, manifest, journal)
         status = "FINISHED"
     except KeyboardInterrupt:
@@ -83,6 +85,13 @@ def train(
     figures = _last_figures(journal)
     progress.say(f"model: {out / MODEL}    pictures: {out / PICTURES}")
     return figures
+
+
+def _forget(out: Path) -> None:
+    """Make `out`, without the records of a run that was there before."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (HISTORY, JOURNAL, RUN_FILE):
+        (out / name).unlink(missing_ok=True)
 
 
 def dump(settings: Settings) -> dict[str, Any]:
@@ -162,7 +171,7 @@ def _save(fit: Any, out: Path, manifest: Manifest, journal: Journal) -> None:
         version=convforge.__version__,
     )
     save_model(out / MODEL, fit.model, card)
-    for picture in draw_training_pictures(fit, out, out / PICTURES):
+    for picture in draw_training_pictures(fit, out / HISTORY, out / PICTURES):
         journal.artifact(picture, PICTURES)
     journal.model(out / MODEL, _signature(card.image_shape, len(card.classes)))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +45,10 @@ class Delivery:
         self._journal = journal
         self._settings = settings
         self._uri = tracking_uri(settings, root)
-        self._delivered = 0
-        self.run_id = run_id
+        state = read_state(journal.folder)
+        known = state.get("tracking_uri") == self._uri
+        self._delivered = int(state["delivered"]) if known else 0
+        self.run_id = state["run_id"] if known else run_id
         self._client: Any = None
 
     def deliver(self) -> None:
@@ -126,8 +130,11 @@ class Delivery:
         import mlflow
 
         signature = mlflow.models.ModelSignature.from_dict(event.content["signature"])
-        mlflow.set_tracking_uri(self._uri)
-        with mlflow.start_run(run_id=self.run_id), warnings.catch_warnings():
+        with (
+            _default_store(self._uri),
+            mlflow.start_run(run_id=self.run_id),
+            warnings.catch_warnings(),
+        ):
             # It asks for an input example, which makes logging fail or run the model.
             warnings.simplefilter("ignore", UserWarning)
             mlflow.pyfunc.log_model(
@@ -150,6 +157,27 @@ _HANDLERS: dict[str, Callable[[Delivery, Event], None]] = {
     "model": Delivery._model,
     "end": Delivery._end,
 }
+
+
+@contextmanager
+def _default_store(uri: str) -> Iterator[None]:
+    """`uri` as the store of MLflow's fluent API, which keeps it for the whole process."""
+    import mlflow
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before or "")
+        if before is None:
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """What `run.json` in a run's folder says: `run_id`, `tracking_uri`, `delivered`; or nothing."""
+    path = folder / RUN_FILE
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def open_client(uri: str) -> Any:

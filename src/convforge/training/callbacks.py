@@ -13,17 +13,16 @@ import keras
 from convforge.progress import Progress, Task
 from convforge.tracking.journal import Journal
 
-HISTORY = "history.csv"
 # Reading the loss waits for the device; five times a second is as often as an eye wants.
 _REFRESH_SECONDS = 0.2
 
 
 class EpochRecord(keras.callbacks.Callback):
-    """Appends every epoch to `history.csv` and to the journal, then calls `after_epoch`."""
+    """Appends every epoch to the table at `path` and to the journal, then calls `after_epoch`."""
 
-    def __init__(self, folder: Path, journal: Journal, after_epoch: Callable[[], None]) -> None:
+    def __init__(self, path: Path, journal: Journal, after_epoch: Callable[[], None]) -> None:
         super().__init__()
-        self._path = folder / HISTORY
+        self._path = path
         self._journal = journal
         self._after_epoch = after_epoch
         self._start = 0.0

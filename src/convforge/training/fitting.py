@@ -12,9 +12,7 @@ import keras
 
 from convforge.data.manifest import Manifest
 from convforge.data.stream import Stream
-from convforge.errors import InputError
 from convforge.models.build import build_model, logits_model
-from convforge.models.summary import LayerError
 from convforge.progress import Progress
 from convforge.settings import Settings
 from convforge.tracking.journal import Journal
@@ -46,9 +44,9 @@ class Fit:
         return min(steps, trainer.limit_steps or steps)
 
     def run(
-        self, folder: Path, journal: Journal, progress: Progress, after_epoch: Callable[[], None]
+        self, history: Path, journal: Journal, progress: Progress, after_epoch: Callable[[], None]
     ) -> None:
-        """Train for all epochs, recording each in `folder` and `journal`."""
+        """Train for all epochs, recording each in the table `history` and in `journal`."""
         trainer = self.settings.trainer
         self.trainable.compile(
             optimizer=make_optimizer(
@@ -75,7 +73,7 @@ class Fit:
                     LiveProgress(
                         progress, task, epochs=trainer.epochs, batch_size=trainer.batch_size
                     ),
-                    EpochRecord(folder, journal, after_epoch),
+                    EpochRecord(history, journal, after_epoch),
                 ],
             )
 
@@ -102,24 +100,17 @@ def prepare_fit(settings: Settings, manifest: Manifest, data: Path) -> Fit:
     Raises:
         InputError: a layer does not fit; names its key in the config.
     """
-    try:
-        model = build_model(
-            settings.model.specs(),
-            image_shape=tuple(manifest.image_shape),
-            num_classes=len(manifest.classes),
-            normalize=settings.model.normalize,
-            mean=manifest.statistics.mean,
-            std=manifest.statistics.std,
-            name=settings.model.name,
-        )
-        trainable = logits_model(model)
-    except LayerError as error:
-        raise InputError(f"model.layers.{error.layer}: {error}") from error
-    if model.output_shape[1:] != (len(manifest.classes),):
-        raise InputError(
-            f"model.layers ends in shape {model.output_shape[1:]}, but the data has "
-            f"{len(manifest.classes)} classes; `units: null` means as many as there are"
-        )
+    shape, classes = tuple(manifest.image_shape), len(manifest.classes)
+    settings.model.costs(shape, classes)
+    model = build_model(
+        settings.model.specs(),
+        image_shape=shape,
+        num_classes=classes,
+        normalize=settings.model.normalize,
+        mean=manifest.statistics.mean,
+        std=manifest.statistics.std,
+        name=settings.model.name,
+    )
     trainer = settings.trainer
     stream = Stream(data, manifest, trainer.batch_size, trainer.input_threads)
-    return Fit(settings, manifest, stream, model, trainable)
+    return Fit(settings, manifest, stream, model, logits_model(model))

@@ -27,6 +27,7 @@ from convforge.composition import (
     settings_of,
     sweep_jobs,
 )
+from convforge.data.manifest import Manifest
 from convforge.errors import InputError
 from convforge.progress import Progress, Verbosity
 from convforge.settings import MLflowTracking, Settings
@@ -51,7 +52,8 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
     jobs = sweep_jobs(overrides) if multirun else [list(overrides)]
     settings = [settings_of(compose_config(root, _config_overrides(job))) for job in jobs]
     for job in settings:
-        prepared(job, root, progress)
+        manifest = Manifest.read(prepared(job, root, progress))
+        job.model.costs(tuple(manifest.image_shape), len(manifest.classes))
     os.environ[_VERBOSITY] = str(int(progress.verbosity))
     # Hydra then raises what goes wrong instead of printing it and ending the process.
     os.environ["HYDRA_FULL_ERROR"] = "1"

@@ -15,7 +15,8 @@ def validated(version: int, *, _root_: DictConfig) -> int:
 
     keys = [key for key in _root_ if key not in ("schema", "hydra")]
     rest = OmegaConf.masked_copy(_root_, keys)
-    Settings.parse({"schema": version, **OmegaConf.to_container(rest, resolve=True)})
+    config = OmegaConf.to_container(rest, resolve=True, throw_on_missing=True)
+    Settings.parse({"schema": version, **config})
     return version
 
 

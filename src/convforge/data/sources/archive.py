@@ -33,10 +33,11 @@ class ZipSource:
 
 
 def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """The bytes of `member`, or none where it is damaged: decoding then reports it by name."""
+    """The bytes of `member`, or none where they cannot be read: decoding then reports it."""
     try:
         return archive.read(member)
-    except (zipfile.BadZipFile, zlib.error, EOFError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError):
+        # RuntimeError and its NotImplementedError: encrypted, or an unknown compression.
         return b""
 
 
