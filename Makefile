@@ -19,11 +19,11 @@ repro: $(VENV)/.installed ## compose, preprocess, train, evaluate whatever is ou
 
 test: $(VENV)/.installed-dev ## the test suite
 	@[ -d data ] || dvc pull --quiet data.dvc
-	pytest -m "not slow"
+	pytest -n auto --dist loadfile -m "not slow"
 
 test-slow: $(VENV)/.installed-dev ## the checks that take long
 	@[ -d data ] || dvc pull --quiet data.dvc
-	pytest -m slow
+	pytest -n auto --dist loadfile -m slow
 
 lint: $(VENV)/.installed-dev ## style and types
 	ruff check

@@ -121,11 +121,11 @@ def random_words(seed: Any, epoch: Any, index: Tensor, ops: Any = keras.ops) -> 
     Returns:
         int32 tensor [16, B]; all 2³² values are equally likely.
     """
-    # One hash per stream, though each yields two words: joining both costs XLA more than it saves.
-    streams = np.arange(len(STREAMS), dtype="int32").reshape(-1, 1)
+    blocks = np.arange(len(STREAMS) // 2, dtype="int32").reshape(-1, 1)
     counter = ops.reshape(ops.cast(index, "int32"), (1, -1))
     key = (_as_word(seed, ops), _as_word(epoch, ops))
-    return threefry(key, (counter, ops.cast(streams, "int32")), ops)[0]
+    # One stored result: XLA would otherwise compile the hash into each of its many uses.
+    return ops.concatenate(threefry(key, (counter, ops.cast(blocks, "int32")), ops), axis=0)
 
 
 def threefry(
