@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-slow lint ui clean
+.PHONY: help repro test lint ui clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,11 +19,7 @@ repro: $(VENV)/.installed ## compose, preprocess, train, evaluate whatever is ou
 
 test: $(VENV)/.installed-dev ## the test suite
 	@[ -d data ] || dvc pull --quiet data.dvc
-	pytest -n auto --dist loadfile -m "not slow"
-
-test-slow: $(VENV)/.installed-dev ## the checks that take long
-	@[ -d data ] || dvc pull --quiet data.dvc
-	pytest -n auto --dist loadfile -m slow
+	pytest -n auto --dist loadfile
 
 lint: $(VENV)/.installed-dev ## style and types
 	ruff check
