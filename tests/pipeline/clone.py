@@ -88,7 +88,7 @@ def make_clone(folder: Path) -> Clone:
     clone = Clone(folder, environment)
     clone.run("git", "init", "-q", "-b", "main")
     # One step of training is enough to see what runs and what is written.
-    clone.edit("conf/trainer/default.yaml", "epochs: 16", "epochs: 1")
+    clone.edit("conf/trainer/default.yaml", "epochs: 24", "epochs: 1")
     clone.edit("conf/trainer/default.yaml", "limit_steps: null", "limit_steps: 1")
     (folder / "dvc.lock").unlink(missing_ok=True)
     clone.commit("start")
