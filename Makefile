@@ -1,6 +1,7 @@
 # `make repro` and `make test` are all that is needed; `make help` lists the rest.
 VENV := .venv
 BIN := $(VENV)/bin
+# The stages of dvc.yaml run `python`: the environment's.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Telemetry stays off for everybody.
 export DVC_NO_ANALYTICS := 1
@@ -13,21 +14,21 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 repro: $(VENV)/.installed ## compose, preprocess, train, evaluate whatever is out of date
-	@[ -d data ] || dvc pull --quiet data.dvc
-	@dvc repro
-	@convforge results
+	@[ -d data ] || $(BIN)/dvc pull --quiet data.dvc
+	@$(BIN)/dvc repro
+	@$(BIN)/convforge results
 
 test: $(VENV)/.installed-dev ## the test suite
-	@[ -d data ] || dvc pull --quiet data.dvc
-	pytest -n auto --dist loadfile
+	@[ -d data ] || $(BIN)/dvc pull --quiet data.dvc
+	$(BIN)/pytest -n auto --dist loadfile
 
 lint: $(VENV)/.installed-dev ## style and types
-	ruff check
-	ruff format --check
-	mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
 
 ui: $(VENV)/.installed ## MLflow's pages on http://127.0.0.1:5000
-	@convforge ui
+	@$(BIN)/convforge ui
 
 clean: ## remove what the pipeline made, and keep data and runs
 	rm -rf build outputs dvc_plots
