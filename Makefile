@@ -46,6 +46,9 @@ $(VENV)/bin/python:
 	else "$$python" -m venv $(VENV); fi
 
 # pip compiles to byte code as it installs, uv when told to; without it every start is slower.
+# A variable, since a comma would end the argument of `call`.
+WITH_EXTRAS := .[dev,sweep]
+
 define install
 if command -v uv >/dev/null; then \
 	uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt $(1); \
@@ -61,5 +64,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "installing what the tests need"
-	@$(call install,-e '.[dev,sweep]')
+	@$(call install,-e '$(WITH_EXTRAS)')
 	@touch $@
