@@ -30,8 +30,8 @@ lint: $(VENV)/.installed-dev ## style and types
 ui: $(VENV)/.installed ## MLflow's pages on http://127.0.0.1:5000
 	@$(BIN)/convforge ui
 
-clean: ## remove what the pipeline made, and keep data and runs
-	rm -rf build outputs dvc_plots
+clean: ## remove what the pipeline made, and keep data, runs and outputs/
+	rm -rf build dvc_plots outputs/data
 
 # The first Python of 3.11 to 3.13 that works: a version manager's stand-in may be on the PATH and
 # not run.

@@ -90,7 +90,7 @@ def test_they_train_for_a_step(
 
 
 @pytest.mark.parametrize(
-    ("group", "option"), [pair for pair in _options("debug") if pair[1] != "none"]
+    ("group", "option"), [pair for pair in _options("debug") if pair.values[1] != "none"]
 )
 def test_it_trains_for_an_epoch(
     compose: Callable[..., Settings], digits: Path, tmp_path: Path, group: str, option: str

@@ -239,3 +239,13 @@ def test_the_recorded_rate_is_the_schedules_after_each_epoch(
     with (tmp_path / "run" / "history.csv").open(newline="") as file:
         rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
     assert rates == pytest.approx([0.02, 0.002, 0.002])
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_says_what_to_change(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path
+) -> None:
+    overrides = ["model=lecture_cnn", "optimizer.learning_rate=1e9", "schedule=constant"]
+    settings = compose("tracking=none", *overrides, "trainer.limit_steps=4", "trainer.epochs=3")
+    with pytest.raises(InputError, match=r"the loss is (nan|inf).*lower optimizer.learning_rate"):
+        train(settings, digits, tmp_path / "run", tmp_path, QUIET)
+    assert '"status": "FAILED"' in (tmp_path / "run" / "journal.jsonl").read_text()

@@ -186,6 +186,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     root, progress = project_root(), progress_of(arguments)
     if not (arguments.folder / CONFIG).is_file():
         raise InputError(f"{arguments.folder} is not the folder of a run: no {CONFIG} in it")
+    if arguments.folder.resolve().is_relative_to(root / "build"):
+        raise InputError(f"{arguments.folder} is DVC's: `dvc repro` evaluates it")
     settings = read_params(arguments.folder / CONFIG)
     data = prepared(settings, root, progress)
     out = arguments.folder / "evaluate"

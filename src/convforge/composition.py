@@ -10,7 +10,12 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -79,8 +84,15 @@ def read_params(path: Path) -> Settings:
 
 
 def sweep_jobs(overrides: Sequence[str]) -> list[list[str]]:
-    """The overrides of each job of a multirun: the product of all comma-separated choices."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    """The overrides of each job of a multirun: the product of all comma-separated choices.
+
+    Raises:
+        InputError: an override that cannot be parsed.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise explain(error, Path(), overrides) from error
     batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     return [list(job) for batch in batches for job in batch]
 
@@ -100,6 +112,11 @@ def explain(error: Exception, root: Path, overrides: Sequence[str]) -> InputErro
     if key is not None:
         others = [item for item in overrides if not _names(item, key)]
         return InputError(_why_no_key(key, root, others))
+    if isinstance(error, OverrideParseException):
+        return InputError(
+            f"cannot read the override {error.override}: put a value with special characters in "
+            f"quotes of its own, as in 'data.path=\"my photos (1)\"'"
+        )
     given = f" (in: {' '.join(overrides)})" if type(error) is ValueError else ""
     return InputError(_one_line(error) + given)
 

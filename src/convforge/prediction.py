@@ -56,7 +56,8 @@ def find_model(path: Path) -> Path:
         InputError: there is no model.
     """
     # MLflow downloads a logged model with its files below `data`.
-    candidates = (path, path.parent, path / "model", path / "data" / "model")
+    own = path.parent if path.name == WEIGHTS else path
+    candidates = (own, path / "model", path / "data" / "model")
     for folder in candidates:
         if (folder / CARD).is_file() and (folder / WEIGHTS).is_file():
             return folder
@@ -98,5 +99,8 @@ def load_predictor(path: Path) -> Predictor:
     import_keras()
     import keras
 
-    model = keras.saving.load_model(folder / WEIGHTS, compile=False)
+    try:
+        model = keras.saving.load_model(folder / WEIGHTS, compile=False)
+    except (ValueError, OSError) as error:
+        raise InputError(f"{folder / WEIGHTS} is damaged: train the model again") from error
     return Predictor(model, read_card(folder))

@@ -94,16 +94,16 @@ class Progress:
     def say(self, message: str) -> None:
         """A line for everyone but the quiet."""
         if self.verbosity >= Verbosity.NORMAL:
-            self.console.print(message, markup=False)
+            self.console.print(message, markup=False, emoji=False)
 
     def detail(self, message: str) -> None:
         """A line for the verbose."""
         if self.verbosity >= Verbosity.VERBOSE:
-            self.console.print(message, markup=False)
+            self.console.print(message, markup=False, emoji=False)
 
     def warn(self, message: str) -> None:
         """A line that even the quiet must see."""
-        self.console.print(f"warning: {message}", markup=False)
+        self.console.print(f"warning: {message}", markup=False, emoji=False)
 
     @contextmanager
     def task(self, name: str, *, unit: str, total: int | None = None) -> Iterator[Task]:

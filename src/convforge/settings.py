@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,6 +71,10 @@ class DataSettings(_Group):
         return None if self.size is None else (self.size[0], self.size[1], self.channels)
 
 
+#: The model's own: its input and the layer that normalises.
+_KEPT_NAMES = ("image", "normalize")
+
+
 class ModelSettings(_Group):
     """The network: its layers by name, in order."""
 
@@ -78,6 +83,16 @@ class ModelSettings(_Group):
     activation: Activation
     # `null` removes a layer that a config inherited.
     layers: dict[str, Annotated[AnyLayerSpec, Field(discriminator="type")] | None]
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        for name in self.layers:
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name in _KEPT_NAMES:
+                allowed = (
+                    f"a name of letters, digits, _ and -, and none of {', '.join(_KEPT_NAMES)}"
+                )
+                raise ArgumentError("layers", name, allowed)
+        return self
 
     def specs(self) -> dict[str, LayerSpec]:
         """The layers that are there."""
@@ -138,7 +153,7 @@ class StepSchedule(_Group):
     """ε is multiplied by `factor` at each of `at_epochs`."""
 
     name: Literal["step"]
-    at_epochs: list[Annotated[float, Field(gt=0)]]
+    at_epochs: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
     factor: Annotated[float, Field(gt=0, le=1)]
 
     @model_validator(mode="after")

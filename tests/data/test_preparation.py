@@ -137,7 +137,9 @@ def test_every_form_of_the_same_files_gives_the_same_digest_and_shards(tmp_path:
         write_tar(tmp_path / "p.tar.gz", FILES, "w:gz"),
         write_folder(tmp_path / "p", FILES),
     ]
-    manifests = [prepare(data_settings(), form, tmp_path / form.name[2:], QUIET) for form in forms]
+    manifests = [
+        prepare(data_settings(), form, tmp_path / f"from-{form.name}", QUIET) for form in forms
+    ]
     assert len({manifest.digest for manifest in manifests}) == 1
     assert all(manifest.splits == manifests[0].splits for manifest in manifests)
 
@@ -373,3 +375,14 @@ def test_the_real_digits_are_prepared_without_a_bad_file(digits: Path) -> None:
     assert images.min() == 0
     assert images.max() == 255
     assert manifest.statistics.mean[0] == pytest.approx(images.mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("target", ["photos", ".", "photos/inside", "letters"])
+def test_it_replaces_nothing_but_what_it_made_itself(tmp_path: Path, target: str) -> None:
+    photos = write_folder(tmp_path / "photos", FILES)
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "to a friend.txt").write_text("dear")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match="give another folder"):
+        prepare(data_settings(), photos, tmp_path / target, QUIET)
+    assert sorted(tmp_path.rglob("*")) == before

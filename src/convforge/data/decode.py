@@ -44,22 +44,27 @@ def decode(
     if not content:
         raise BadImageError("empty, or not to be read from its archive")
     try:
-        with warnings.catch_warnings():
-            # Pillow warns at 89 million pixels, where a small file can fill the memory.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image: Any = Image.open(io.BytesIO(content))
-            image.load()
-            image = ImageOps.exif_transpose(image)
+        image = _open(content)
+        if image.mode.startswith("I"):
+            image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+        image = image.convert("L" if channels == 1 else "RGB")
+        if size is not None:
+            height, width = size
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
     except UnidentifiedImageError:
         raise BadImageError("not an image") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadImageError("more pixels than an honest image has") from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
+    except Exception as error:  # Pillow's decoders raise whatever hostile bytes lead them to.
         raise BadImageError(f"damaged: {error}") from None
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-    image = image.convert("L" if channels == 1 else "RGB")
-    if size is not None:
-        height, width = size
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
+
+
+def _open(content: bytes) -> Any:
+    """The first frame, upright."""
+    with warnings.catch_warnings():
+        # Pillow warns at 89 million pixels, where a small file can fill the memory.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        image = Image.open(io.BytesIO(content))
+        image.load()
+    return ImageOps.exif_transpose(image)

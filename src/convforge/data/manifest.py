@@ -13,6 +13,11 @@ from convforge.errors import InputError
 FILE_NAME = "manifest.json"
 
 
+def is_prepared(folder: Path) -> bool:
+    """Whether `folder` holds a prepared data set."""
+    return (folder / FILE_NAME).is_file()
+
+
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -81,7 +86,7 @@ class Manifest(_Entry):
             InputError: there is none, or it is of another version.
         """
         path = folder / FILE_NAME
-        if not path.is_file():
+        if not is_prepared(folder):
             raise InputError(f"{folder} holds no prepared data: run `convforge preprocess` first")
         try:
             return cls.model_validate_json(path.read_bytes())

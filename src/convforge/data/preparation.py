@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convforge.data.decode import BadImageError, decode
-from convforge.data.manifest import BadItem, Manifest, Split
+from convforge.data.manifest import BadItem, Manifest, Split, is_prepared
 from convforge.data.shards import PixelMoments, write_shards
 from convforge.data.sources import Source, is_litter, open_source
 from convforge.data.split import SPLITS, Item, assign, place
@@ -54,9 +54,11 @@ def prepare(settings: DataSettings, source_path: Path, out: Path, progress: Prog
 
     Raises:
         InputError: no images, one class only, more bad files than `max_bad_share`, or any with
-            `on_bad: error`.
+            `on_bad: error`; or `out` holds something else than prepared data.
     """
     source = open_source(source_path)
+    out = out.resolve()
+    _refuse_to_replace(out, source_path.resolve())
     with _complete_or_absent(out) as folder:
         scratch = folder / "pixels"
         decoded = _decode_all(settings, source, scratch, progress)
@@ -66,6 +68,14 @@ def prepare(settings: DataSettings, source_path: Path, out: Path, progress: Prog
         scratch.unlink()
         manifest.write(folder)
     return manifest
+
+
+def _refuse_to_replace(out: Path, source: Path) -> None:
+    """Only what an earlier preprocess made may be replaced."""
+    if source.is_relative_to(out) or out.is_relative_to(source):
+        raise InputError(f"{out} is where the images are: give another folder to write")
+    if out.exists() and not (out.is_dir() and (is_prepared(out) or not any(out.iterdir()))):
+        raise InputError(f"{out} exists and holds no prepared data: give another folder to write")
 
 
 def _decode_all(

@@ -40,8 +40,10 @@ def draw_confusion(matrix: NDArray[np.int64], classes: Sequence[str], path: Path
     axes.set_xlabel("predicted")
     axes.set_ylabel("actual")
     if len(classes) <= _MOST_LABELLED:
-        axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-        axes.set_yticks(range(len(classes)), classes)
+        names = range(len(classes))
+        # A class may be called "$5"; that is no formula.
+        axes.set_xticks(names, classes, rotation=45, ha="right", parse_math=False)
+        axes.set_yticks(names, classes, parse_math=False)
         for row, column in np.argwhere(matrix):
             colour = "white" if shares[row, column] > 0.5 else "black"
             count = str(matrix[row, column])

@@ -8,6 +8,7 @@ from pathlib import Path
 from convforge.composition import read_params
 from convforge.errors import InputError
 from convforge.stages.evaluate import METRICS
+from convforge.stages.train import CONFIG
 from convforge.tracking.delivery import read_state
 
 
@@ -21,7 +22,7 @@ def results(root: Path) -> str:
     if not metrics.is_file():
         raise InputError("the pipeline has not run yet: `make repro`, or `dvc repro`")
     figures = json.loads(metrics.read_text(encoding="utf-8"))
-    settings = read_params(root / "params.yaml")
+    settings = read_params(root / "build" / "train" / CONFIG)
     return "\n".join(
         (
             f"{settings.model.name} on {settings.data.name}: "
@@ -37,5 +38,6 @@ def results(root: Path) -> str:
 
 
 def _run(root: Path) -> str:
-    state = read_state(root / "build" / "train")
+    # The evaluation's, since it opens a run of its own where the store has lost the training's.
+    state = read_state(root / "build" / "evaluate")
     return f"{state['run_id']} in {state['tracking_uri']}" if state else "not tracked"

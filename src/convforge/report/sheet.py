@@ -31,6 +31,6 @@ def draw_sheet(
             axes = grid[number, column]
             axes.imshow(shown.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             if captions:
-                axes.set_title(captions[number][column], fontsize=7)
+                axes.set_title(captions[number][column], fontsize=7, parse_math=False)
     figure.suptitle(title, fontsize=10)
     figure.savefig(path, dpi=110)

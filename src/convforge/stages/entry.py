@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,9 @@ def run_guarded(command: Callable[[], object]) -> int:
     Returns:
         The exit status: 0, 2 for a mistake, 130 for Ctrl-C.
     """
+    # As Ctrl-C: a scheduler's or a closing terminal's signal ends the run in order.
+    ending = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.default_int_handler) for number in ending]
     try:
         command()
     except (InputError, ArgumentError) as error:
@@ -53,4 +57,7 @@ def run_guarded(command: Callable[[], object]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        for number, handler in zip(ending, before, strict=True):
+            signal.signal(number, handler)
     return 0

@@ -158,10 +158,12 @@ def _complete_run(
     delivery = Delivery(journal, settings.tracking, root, state.get("run_id"))
     delivery.deliver()
     if delivery.run_id != state.get("run_id"):
-        progress.say(
-            f"the store does not know the training run {state.get('run_id')}; "
-            f"the evaluation is a run of its own, {delivery.run_id}"
+        why = (
+            f"the store does not know the training run {state['run_id']}"
+            if state
+            else "the training was not tracked"
         )
+        progress.say(f"{why}; the evaluation is a run of its own, {delivery.run_id}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

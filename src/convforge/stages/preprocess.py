@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from convforge.composition import project_root, read_params
-from convforge.data.manifest import FILE_NAME, Manifest
+from convforge.data.manifest import Manifest, is_prepared
 from convforge.data.preparation import prepare
 from convforge.data.sources import open_source
 from convforge.errors import InputError
@@ -24,6 +24,10 @@ def preprocess(settings: Settings, out: Path, root: Path, progress: Progress) ->
     """Prepare the config's data into `out`, and say what was found."""
     manifest = prepare(settings.data, resolve_path(settings.data.path, root), out, progress)
     progress.say(describe(manifest))
+    for name, split in manifest.splits.items():
+        progress.detail(
+            f"  {name}: {dict(zip(manifest.classes, split.class_counts, strict=False))}"
+        )
     return manifest
 
 
@@ -48,13 +52,14 @@ def prepared(settings: Settings, root: Path, progress: Progress) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     # The jobs of a sweep ask for the same data at the same time.
     with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if not (folder / FILE_NAME).is_file():
+        if not is_prepared(folder):
             preprocess(settings, folder, root, progress)
     return folder
 
 
 def _stamp(source: Path) -> bytes:
-    files = sorted(file for file in source.rglob("*")) if source.is_dir() else [source]
+    files = sorted(file for file in source.rglob("*") if file.exists())
+    files = files if source.is_dir() else [source]
     facts = []
     for file in files:
         status = file.stat()

@@ -56,7 +56,7 @@ class Delivery:
         for event in self._journal.events(self._delivered):
             _HANDLERS[event.kind](self, event)
             self._delivered += 1
-        self._remember()
+            self._remember()
 
     def _remember(self) -> None:
         state = {"run_id": self.run_id, "tracking_uri": self._uri, "delivered": self._delivered}
@@ -95,7 +95,9 @@ class Delivery:
 
         try:
             self.client.get_run(run_id)
-        except MlflowException:
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
             return False
         return True
 

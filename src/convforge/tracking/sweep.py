@@ -9,6 +9,7 @@ from typing import Any
 
 from convforge.settings import MLflowTracking
 from convforge.tracking.delivery import experiment_id, open_client
+from convforge.tracking.provenance import provenance_tags
 from convforge.tracking.store import tracking_uri
 
 BEST_METRIC = "val_accuracy"
@@ -27,7 +28,11 @@ def sweep_parent(
     client = open_client(uri)
     experiment = experiment_id(client, settings.experiment, uri)
     name = settings.run_name or "sweep " + " ".join(overrides)
-    tags = {"convforge.sweep": " ".join(overrides), "convforge.jobs": str(jobs)}
+    tags = {
+        **provenance_tags(root),
+        "convforge.sweep": " ".join(overrides),
+        "convforge.jobs": str(jobs),
+    }
     parent = client.create_run(experiment, tags=tags, run_name=name[:250]).info.run_id
     status = "FAILED"
     try:

@@ -20,7 +20,8 @@ def start(*, seed: int, deterministic: bool) -> None:
 
     Args:
         seed: of the initial weights and of dropout.
-        deterministic: the same weights bit for bit on every repetition on this type of machine.
+        deterministic: the same weights bit for bit on every repetition on this type of machine with
+            this number of cores.
     """
     import_keras()
     import keras

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Callable, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from convforge.errors import InputError
 from convforge.progress import Progress, Task
 from convforge.tracking.journal import Journal
 
@@ -37,6 +39,11 @@ class EpochRecord(keras.callbacks.Callback):
         self._write({"epoch": epoch + 1, **figures})
         self._journal.metrics(figures, epoch + 1)
         self._after_epoch()
+        if not isfinite(figures["loss"]):
+            raise InputError(
+                f"the loss is {figures['loss']} after epoch {epoch + 1}: "
+                "lower optimizer.learning_rate"
+            )
 
     def _write(self, row: Mapping[str, Any]) -> None:
         new = not self._path.exists()
@@ -50,11 +57,14 @@ class EpochRecord(keras.callbacks.Callback):
 class LiveProgress(keras.callbacks.Callback):
     """Moves the bar with every step and says a line with every epoch."""
 
-    def __init__(self, progress: Progress, task: Task, *, epochs: int, batch_size: int) -> None:
+    def __init__(
+        self, progress: Progress, task: Task, *, epochs: int, examples: int, batch_size: int
+    ) -> None:
         super().__init__()
         self._progress = progress
         self._task = task
         self._epochs = epochs
+        self._examples = examples
         self._batch_size = batch_size
         self._epoch = 0
         self._shown = 0.0
@@ -71,7 +81,8 @@ class LiveProgress(keras.callbacks.Callback):
         if time.monotonic() - self._shown > _REFRESH_SECONDS:
             self._shown = time.monotonic()
             figures = f"epoch {self._epoch}/{self._epochs} {_figures(logs or {})}"
-        self._task.advance(self._batch_size, figures)
+        rest = self._examples - batch * self._batch_size
+        self._task.advance(min(self._batch_size, rest), figures)
         self._epoch_stop = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:

@@ -36,12 +36,15 @@ class Fit:
     @property
     def steps_per_epoch(self) -> int:
         """Iterations in an epoch, the last, smaller batch included."""
+        return ceil(self.examples / self.settings.trainer.batch_size)
+
+    @property
+    def examples(self) -> int:
+        """Training examples that an epoch uses."""
         trainer = self.settings.trainer
-        examples = min(
-            self.stream.examples("train"), trainer.limit_examples or self.stream.examples("train")
-        )
-        steps = ceil(examples / trainer.batch_size)
-        return min(steps, trainer.limit_steps or steps)
+        there = self.stream.examples("train")
+        limited = (trainer.limit_steps or there) * trainer.batch_size
+        return min(there, trainer.limit_examples or there, limited)
 
     def run(
         self, history: Path, journal: Journal, progress: Progress, after_epoch: Callable[[], None]
@@ -59,7 +62,11 @@ class Fit:
             metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
             jit_compile=False if trainer.deterministic else "auto",
         )
-        total = trainer.epochs * self.steps_per_epoch * trainer.batch_size
+        total = trainer.epochs * self.examples
+        progress.detail(
+            f"{self.trainable.count_params():,} parameters, {self.steps_per_epoch} iterations an "
+            f"epoch, data {self.manifest.digest[:12]}"
+        )
         with progress.task("train", unit="images", total=total) as task:
             self.trainable.fit(
                 self.training_batches(),
@@ -71,7 +78,11 @@ class Fit:
                 verbose=0,
                 callbacks=[
                     LiveProgress(
-                        progress, task, epochs=trainer.epochs, batch_size=trainer.batch_size
+                        progress,
+                        task,
+                        epochs=trainer.epochs,
+                        examples=self.examples,
+                        batch_size=trainer.batch_size,
                     ),
                     EpochRecord(history, journal, after_epoch),
                 ],

@@ -67,7 +67,7 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
                 from convforge.tracking.sweep import sweep_parent
 
                 parent = stack.enter_context(sweep_parent(tracking, root, overrides, len(jobs)))
-                arguments.append(f"{_PARENT}={parent}")
+                arguments.append(f"{_PARENT}='{parent}'")
         sys.argv = ["train", "--config-dir", str(root / "conf"), *arguments]
         _job()
 

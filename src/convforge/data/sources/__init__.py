@@ -1,7 +1,6 @@
 """Where images come from: one file per format, each yielding `(name, bytes)`.
 
-A source can be read again from the start; it never writes to disk and never follows a name
-out of its folder or archive.
+A source can be read again from the start, and it never writes to disk.
 """
 
 from __future__ import annotations

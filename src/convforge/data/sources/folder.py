@@ -26,4 +26,12 @@ class FolderSource:
                 watch(read / total)
                 read += 1
                 file = Path(folder) / name
-                yield file.relative_to(self.path).as_posix(), file.read_bytes()
+                yield file.relative_to(self.path).as_posix(), _content(file)
+
+
+def _content(file: Path) -> bytes:
+    """The bytes of `file`, or none where they cannot be read: decoding then reports it."""
+    try:
+        return file.read_bytes() if file.is_file() else b""
+    except OSError:
+        return b""
