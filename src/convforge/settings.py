@@ -34,8 +34,6 @@ from convforge.geometry import ArgumentError
 from convforge.models.specs import Activation, AnyLayerSpec, LayerSpec
 from convforge.models.summary import LayerCost, LayerError, layer_costs
 
-SCHEMA_VERSION = 1
-
 
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

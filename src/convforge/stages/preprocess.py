@@ -58,8 +58,8 @@ def prepared(settings: Settings, root: Path, progress: Progress) -> Path:
 
 
 def _stamp(source: Path) -> bytes:
-    files = sorted(file for file in source.rglob("*") if file.exists())
-    files = files if source.is_dir() else [source]
+    found = source.rglob("*") if source.is_dir() else [source]
+    files = sorted(file for file in found if file.exists())
     facts = []
     for file in files:
         status = file.stat()
