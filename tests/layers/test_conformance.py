@@ -18,6 +18,8 @@ CASES = {
     "convolution_groups": (partial(layers.Conv2D, 4, 3, groups=2, use_bias=False), MAP),
     "maxout_convolution": (partial(layers.MaxoutConv2D, 3, 3, 2, padding=1), MAP),
     "maxout_convolution_groups": (partial(layers.MaxoutConv2D, 4, 2, 3, groups=2), MAP),
+    "maxout": (partial(layers.Maxout, 2), MAP),
+    "maxout_flat": (partial(layers.Maxout, 4), (8,)),
     "maxout_dense": (partial(layers.MaxoutDense, 5, 3), (8,)),
     "prelu": (layers.PReLU, MAP),
     "prelu_all": (partial(layers.PReLU, "all"), MAP),

@@ -20,7 +20,7 @@ from numeric import (
 )
 
 from convforge.geometry import ArgumentError
-from convforge.layers import Conv2D, MaxoutConv2D, MaxoutDense, from_strided_pieces
+from convforge.layers import Conv2D, Maxout, MaxoutConv2D, MaxoutDense, from_strided_pieces
 
 RNG = np.random.default_rng(0)
 
@@ -84,6 +84,50 @@ def test_convolutional_equals_scipy_then_max_over_adjacent_pieces(
     )
     expected = oracles.largest_adjacent(linear, pieces)
     assert relative_error(layer(images.astype("float32")), expected) <= FORWARD_ERROR
+
+
+@settings(max_examples=EXAMPLES, derandomize=True, deadline=None)
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.sampled_from(["channels_last", "channels_first"]),
+)
+def test_the_bare_layer_takes_the_largest_of_adjacent_channels_of_any_input(
+    sizes: list[int], units: int, pieces: int, data_format: str
+) -> None:
+    inputs = RNG.normal(size=(*sizes, units * pieces))
+    expected = oracles.largest_adjacent(inputs, pieces)
+    if data_format == "channels_first":
+        inputs, expected = np.moveaxis(inputs, -1, 1), np.moveaxis(expected, -1, 1)
+    layer = Maxout(pieces, data_format=data_format)
+    actual = layer(inputs.astype("float32"))
+    assert tuple(actual.shape) == layer.compute_output_shape(inputs.shape)
+    assert relative_error(actual, expected) <= FORWARD_ERROR
+
+
+def test_gradients_of_the_bare_layer_equal_finite_differences() -> None:
+    assert_gradients_match(
+        Maxout(3), lambda x: oracles.largest_adjacent(x, 3), RNG.normal(size=(2, 3, 6))
+    )
+
+
+def test_a_convolution_and_the_bare_layer_are_the_convolutional_maxout() -> None:
+    images = RNG.normal(size=(2, 5, 6, 3)).astype("float32")
+    fused = built(MaxoutConv2D(4, 3, 2, padding=1), images.shape)
+    linear = Conv2D(8, 3, padding=1)
+    linear.build(images.shape)
+    linear.set_weights(fused.get_weights())
+    assert relative_error(Maxout(2)(linear(images)), fused(images)) <= FORWARD_ERROR
+
+
+def test_the_bare_layer_refuses_channels_that_the_pieces_do_not_divide() -> None:
+    with pytest.raises(
+        ArgumentError, match=r"Maxout 'act': num_pieces=2 .* divisor of the 5 input channels"
+    ):
+        Maxout(2, name="act")(keras.Input((3, 3, 5)))
+    with pytest.raises(ValueError, match="Maxout 'act': the number of input channels"):
+        Maxout(2, name="act")(keras.Input((3, 3, None)))
 
 
 def test_dense_gradients_equal_finite_differences() -> None:
@@ -156,6 +200,7 @@ def test_the_converter_refuses_pieces_that_do_not_divide_the_outputs() -> None:
     ("make", "named"),
     [
         (lambda **k: MaxoutConv2D(4, 3, num_pieces=0, **k), "MaxoutConv2D 'm': num_pieces=0"),
+        (lambda **k: Maxout(0, **k), "Maxout 'm': num_pieces=0"),
         (lambda **k: MaxoutDense(4, num_pieces=0, **k), "MaxoutDense 'm': num_pieces=0"),
         (lambda **k: MaxoutDense(0, **k), "MaxoutDense 'm': units=0"),
         (lambda **k: MaxoutConv2D(4, 3, groups=3, **k), "MaxoutConv2D 'm': groups=3"),

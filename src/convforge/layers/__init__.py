@@ -6,7 +6,7 @@ Flatten, Softmax.
 
 from convforge.layers.convolution import Conv2D
 from convforge.layers.local import LocallyConnected2D
-from convforge.layers.maxout import MaxoutConv2D, MaxoutDense, from_strided_pieces
+from convforge.layers.maxout import Maxout, MaxoutConv2D, MaxoutDense, from_strided_pieces
 from convforge.layers.normalization import LocalResponseNormalization
 from convforge.layers.pooling import AveragePooling2D, MaxPooling2D
 from convforge.layers.prelu import PReLU
@@ -17,6 +17,7 @@ __all__ = [
     "LocalResponseNormalization",
     "LocallyConnected2D",
     "MaxPooling2D",
+    "Maxout",
     "MaxoutConv2D",
     "MaxoutDense",
     "PReLU",

@@ -9,21 +9,25 @@ import keras
 import numpy as np
 
 from convforge import geometry
+from convforge.geometry import ArgumentError
 from convforge.layers.convolution import BaseConv2D, Mode, Shape
 from convforge.layers.kernel_and_bias import KernelAndBias
+from convforge.layers.padding import canonical_data_format
 
 
-def pieces_first(outputs: Any, num_pieces: int, groups: int = 1) -> Any:
-    """The last axis reordered so that equal pieces of all units lie together, in each group.
+def pieces_first(outputs: Any, num_pieces: int, groups: int = 1, axis: int = -1) -> Any:
+    """An axis reordered so that equal pieces of all units lie together, in each group.
 
     Adjacent pieces are the documented order, but a max over runs of two or three numbers is slow
     on every backend; a max of whole halves or thirds of the channels is not. Reordering a kernel
     costs little beside the convolution.
     """
     shape = keras.ops.shape(outputs)
-    units = shape[-1] // (groups * num_pieces)
-    apart = keras.ops.reshape(outputs, (*shape[:-1], groups, units, num_pieces))
-    return keras.ops.reshape(keras.ops.swapaxes(apart, -1, -2), shape)
+    axis %= len(shape)
+    units = shape[axis] // (groups * num_pieces)
+    apart = (*shape[:axis], groups, units, num_pieces, *shape[axis + 1 :])
+    outputs = keras.ops.swapaxes(keras.ops.reshape(outputs, apart), axis + 1, axis + 2)
+    return keras.ops.reshape(outputs, shape)
 
 
 def largest_piece(outputs: Any, num_pieces: int, groups: int = 1, axis: int = -1) -> Any:
@@ -37,6 +41,87 @@ def _larger(first: Any, second: Any) -> Any:
     # Not `maximum`: backends divide its gradient differently where the two are equal, which
     # they are on every black background while the biases are zero.
     return keras.ops.where(first >= second, first, second)
+
+
+@keras.saving.register_keras_serializable(package="convforge")
+class Maxout(keras.layers.Layer):
+    """The largest of each `num_pieces` adjacent channels: the activation of Maxout alone.
+
+        O[…, c] = max over j < k of  I[…, c·k + j]
+
+    For linear layers that have no Maxout form of their own, such as `LocallyConnected2D`: give
+    them k times the outputs, then this. After a convolution or a matrix product, `MaxoutConv2D`
+    and `MaxoutDense` compute the same with the order of their kernels already right for it. Where
+    pieces tie, the gradient goes to the first.
+
+    Shapes:
+        in `(batch, …, channels)`, out `(batch, …, channels / num_pieces)`; with
+        `data_format="channels_first"` the axis after the batch is the one that shrinks. All other
+        sizes may be unknown. No weights.
+
+    Args:
+        num_pieces: k, channels per unit. Default 2.
+        data_format: which axis holds the channels: the last one, or for "channels_first" the
+            one after the batch; None for Keras' setting.
+        **kwargs: of `keras.layers.Layer`: `name`, `dtype`.
+
+    Raises:
+        ArgumentError: `num_pieces` is not an integer ≥ 1, or does not divide the channels.
+
+    Example:
+        >>> import keras
+        >>> channels = keras.ops.array([[1.0, 5.0, 2.0, -3.0, -8.0, -4.0]])
+        >>> keras.ops.convert_to_numpy(Maxout(3)(channels)).tolist()
+        [[5.0, -3.0]]
+
+    References:
+        Lecture, slide "Rectified Linear Unit Modifications"; Goodfellow, Warde-Farley, Mirza,
+        Courville, Bengio 2013, "Maxout Networks", section 3.
+    """
+
+    def __init__(
+        self, num_pieces: int = 2, *, data_format: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        owner = self._owner
+        self.num_pieces = geometry.canonical_integer(num_pieces, "num_pieces", owner=owner)
+        self.data_format = canonical_data_format(data_format, owner=owner)
+        self.input_spec = keras.layers.InputSpec(min_ndim=2)
+
+    @property
+    def _owner(self) -> str:
+        return f"Maxout '{self.name}'"
+
+    @property
+    def _channel_axis(self) -> int:
+        return -1 if self.data_format == "channels_last" else 1
+
+    def build(self, input_shape: Shape) -> None:
+        self.compute_output_shape(input_shape)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        shape = list(input_shape)
+        channels = shape[self._channel_axis]
+        if channels is None:
+            raise ValueError(f"{self._owner}: the number of input channels must be known")
+        if channels % self.num_pieces:
+            allowed = f"a divisor of the {channels} input channels"
+            raise ArgumentError("num_pieces", self.num_pieces, allowed, owner=self._owner)
+        shape[self._channel_axis] = channels // self.num_pieces
+        return tuple(shape)
+
+    def call(self, inputs: Any) -> Any:
+        axis = self._channel_axis
+        return largest_piece(
+            pieces_first(inputs, self.num_pieces, axis=axis), self.num_pieces, axis=axis
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_pieces": self.num_pieces,
+            "data_format": self.data_format,
+        }
 
 
 @keras.saving.register_keras_serializable(package="convforge")
@@ -230,6 +315,6 @@ def from_strided_pieces(weight: Any, num_pieces: int) -> np.ndarray:
     outputs = strided.shape[-1]
     if num_pieces < 1 or outputs % num_pieces:
         allowed = f"a divisor of the {outputs} outputs"
-        raise geometry.ArgumentError("num_pieces", num_pieces, allowed)
+        raise ArgumentError("num_pieces", num_pieces, allowed)
     pieces_first = strided.reshape(*strided.shape[:-1], num_pieces, outputs // num_pieces)
     return pieces_first.swapaxes(-1, -2).reshape(strided.shape)
