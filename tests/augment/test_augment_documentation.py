@@ -34,9 +34,8 @@ def test_only_keras_numpy_and_the_library_half_are_imported(file: Path) -> None:
     assert all(name.startswith(allowed) for name in outside)
 
 
-def test_the_package_offers_its_five_names() -> None:
-    assert set(convforge.augment.__all__) == {
-        "Augment", "Augmentation", "apply", "colour_basis", "draw",
-    }  # fmt: skip
-    assert all(callable(getattr(convforge.augment, name)) for name in convforge.augment.__all__)
+def test_the_package_offers_its_names() -> None:
+    functions = {"Augment", "Augmentation", "apply", "check_targets", "colour_basis", "draw"}
+    assert set(convforge.augment.__all__) == {"TARGETS", "target_values", *functions}
+    assert all(getattr(convforge.augment, name) for name in convforge.augment.__all__)
     assert not hasattr(convforge.augment, "anything_else")

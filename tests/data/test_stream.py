@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.ndimage import rotate
 
+from convforge.augment import draw, numpy_ops
 from convforge.augment.settings import Augmentation, Crop, Geometry, Reflection
 from convforge.data.manifest import Manifest
 from convforge.data.preparation import prepare
 from convforge.data.stream import Stream
+from convforge.geometry import ArgumentError
 from convforge.progress import Progress, Verbosity
 
 PLAIN = Augmentation()
@@ -210,3 +213,94 @@ def test_held_out_splits_come_once_and_in_order(stream: Stream, split: str, exam
     assert _all_examples(stream, split) == _all_examples(stream, split)
     assert len(set(_all_examples(stream, split))) == examples
     assert not set(_all_examples(stream, split)) & set(_all_examples(stream))
+
+
+TURNS = ("rotation", "translation_right")
+AT: dict[str, Any] = {"image_size": (28, 28), "output_size": (28, 28), "ops": numpy_ops}
+
+
+def test_drawn_parameters_as_labels_belong_to_their_images(stream: Stream) -> None:
+    """The image that a label's draw makes of its example is the one that comes with it."""
+    drawn = draw(MOVED, seed=3, epoch=0, index=np.arange(EXAMPLES), **AT)
+    expected = np.stack([drawn["rotation"], drawn["translation"][:, 0]], axis=1)
+    by_image = dict(
+        zip(
+            (image.tobytes() for image in _in_order(stream)),
+            map(tuple, expected),
+            strict=True,
+        )
+    )
+    seen = _batches(stream, STEPS, augmentation=MOVED, targets=TURNS)
+    for images, labels in seen:
+        assert labels.shape == (len(images), 2)
+        assert labels.dtype == np.float32
+        for image, label in zip(images, labels, strict=True):
+            np.testing.assert_allclose(label, by_image[image.tobytes()], atol=1e-5)
+
+
+def _in_order(stream: Stream) -> list[np.ndarray]:
+    """What training sees of each example in epoch 0."""
+    rows = stream.augmentations(seed=3, augmentation=MOVED, images=EXAMPLES, epochs=1)
+    return [row[1] for row in rows]
+
+
+def test_asking_for_labels_changes_no_image_and_no_order(stream: Stream) -> None:
+    plain = _batches(stream, STEPS + 1, augmentation=MOVED)
+    labelled = _batches(stream, STEPS + 1, augmentation=MOVED, targets=TURNS)
+    for (images, _), (others, _) in zip(plain, labelled, strict=True):
+        np.testing.assert_array_equal(images, others)
+
+
+def _held_out(stream: Stream, split: str, **changes: Any) -> list[Pair]:
+    options: dict[str, Any] = {"seed": 3, "augmentation": MOVED, "targets": TURNS}
+    batches = stream.sequential(split, **{**options, **changes})
+    return [(images.numpy(), labels.numpy()) for images, labels in batches]
+
+
+def test_a_held_out_split_has_the_same_draws_in_every_pass_and_no_epochs_draws(
+    stream: Stream,
+) -> None:
+    first = _held_out(stream, "test")
+    _assert_same(first, _held_out(stream, "test"))
+    labels = np.concatenate([labels for _, labels in first])
+    assert labels.shape == (100, 2)
+    for other in (
+        np.concatenate([labels for _, labels in _held_out(stream, "test", seed=4)]),
+        np.concatenate([labels for _, labels in _held_out(stream, "validation")]),
+        *(draw(MOVED, seed=3, epoch=n, index=np.arange(100), **AT)["rotation"] for n in range(5)),
+    ):
+        rotation = other.reshape(len(other), -1)[:50, 0]
+        assert abs(np.corrcoef(rotation, labels[:50, 0])[0, 1]) < 0.5
+
+
+def test_held_out_images_show_what_their_labels_say(stream: Stream) -> None:
+    """Turned back by its label, a digit looks like the original again."""
+    turned = Augmentation(geometry=Geometry(rotation=40.0))
+    plain = np.concatenate([images for images, _ in _held_out_plain(stream)])
+    (images, labels), *_ = _held_out(stream, "test", augmentation=turned, targets=("rotation",))
+    back = rotate_back(images, labels[:, 0])
+    wrong = rotate_back(images, -labels[:, 0])
+    far = np.abs(labels[:, 0]) > 10
+    originals = plain[: len(images)]
+    assert np.abs(back - originals)[far].mean() < 0.5 * np.abs(wrong - originals)[far].mean()
+
+
+def _held_out_plain(stream: Stream) -> list[Pair]:
+    return [(images.numpy(), labels.numpy()) for images, labels in stream.sequential("test")]
+
+
+def rotate_back(images: np.ndarray, degrees: np.ndarray) -> np.ndarray:
+    """SciPy turns counter-clockwise for negative angles of the (row, column) plane."""
+    turned = [
+        rotate(image, -angle, axes=(1, 0), reshape=False, order=1)
+        for image, angle in zip(images, degrees, strict=True)
+    ]
+    return np.stack(turned)
+
+
+def test_a_target_that_nothing_draws_is_refused_before_any_batch(stream: Stream) -> None:
+    for make in (stream.training, stream.sequential):
+        options: dict[str, Any] = {"seed": 3, "augmentation": PLAIN, "targets": ("rotation",)}
+        first = {"shuffle_bytes": WHOLE} if make == stream.training else {"split": "test"}
+        with pytest.raises(ArgumentError, match=r"augment\.geometry\.rotation"):
+            make(**first, **options)

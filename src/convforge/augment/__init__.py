@@ -1,7 +1,8 @@
 """The lecture's four augmentation methods, in one resampling per image, reproducible.
 
 `draw` makes parameters, `apply` moves pixels by them; both are public, so anybody can replay the
-exact augmentation of one image. The settings alone import no Keras.
+exact augmentation of one image. The settings alone import no Keras. `TARGETS` lists the drawn
+parameters that can be labels, for a net that predicts how far an image was turned.
 
 `draw` and `apply` take `ops`, any namespace with these functions under Keras' names:
 
@@ -15,6 +16,7 @@ exact augmentation of one image. The settings alone import no Keras.
 from typing import TYPE_CHECKING, Any
 
 from convforge.augment.settings import Augmentation
+from convforge.augment.targets import TARGETS, check_targets, target_values
 
 if TYPE_CHECKING:
     from convforge.augment.colour import colour_basis
@@ -22,7 +24,16 @@ if TYPE_CHECKING:
     from convforge.augment.parameters import draw
     from convforge.augment.warp import apply
 
-__all__ = ["Augment", "Augmentation", "apply", "colour_basis", "draw"]
+__all__ = [
+    "TARGETS",
+    "Augment",
+    "Augmentation",
+    "apply",
+    "check_targets",
+    "colour_basis",
+    "draw",
+    "target_values",
+]
 
 _MODULES = {"Augment": "layer", "apply": "warp", "colour_basis": "colour", "draw": "parameters"}
 

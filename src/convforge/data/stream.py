@@ -21,11 +21,15 @@ from convforge.augment.settings import Augmentation
 from convforge.data import tensorflow_ops
 from convforge.data.manifest import Manifest
 
-#: images `(batch, height, width, channels)` float32 in 0..255 and labels `(batch,)` int64.
+#: Images `(batch, height, width, channels)` float32 in 0..255, and labels: the classes `(batch,)`
+#: int64, or the drawn parameters that were asked for, `(batch, number of targets)` float32.
 Batches = Any
 
 # Records read ahead of the one being used; each holds a few megabytes.
 _READ_AHEAD = 2
+
+#: Epochs that no training reaches: their draws are those of the splits read in order.
+_DRAWS_IN_ORDER = {"train": -1, "validation": -2, "test": -3}
 
 
 @dataclass(frozen=True)
@@ -53,15 +57,29 @@ class Stream:
         shuffle_bytes: int,
         limit_examples: int | None = None,
         limit_steps: int | None = None,
+        targets: Sequence[str] = (),
     ) -> Batches:
         """The shuffled, augmented batches of `first_epoch` and all that follow, without end.
 
         The shards of an epoch come in an order drawn from (seed, epoch); the examples of a block
         of `shuffle_bytes` are shuffled among one another. A training split that fits into one
         block is shuffled perfectly.
+
+        Args:
+            seed: of the order and of the augmentation.
+            first_epoch: the epoch to start with, as after a resume.
+            augmentation: what is drawn for each example anew in every epoch.
+            shuffle_bytes: memory of a shuffled block.
+            limit_examples: use the first so many of the split only.
+            limit_steps: end each epoch after so many batches.
+            targets: names from `convforge.augment.TARGETS`; with some, the labels are these drawn
+                parameters of each image, `(batch, len(targets))` float32, instead of its class.
+
+        Raises:
+            ArgumentError: `augmentation` draws one of `targets` the same for all images.
         """
         block = max(self.batch_size, shuffle_bytes // self._image_bytes)
-        augmented = self._augmenter(augmentation, seed)
+        example = self._example(seed, augmentation, targets)
 
         def epoch_batches(epoch: Any) -> Batches:
             if limit_examples is None:
@@ -74,7 +92,7 @@ class Stream:
             if limit_steps is not None:
                 batches = batches.take(limit_steps)
             return batches.map(
-                lambda images, labels, indices: (augmented(images, epoch, indices), labels),
+                lambda images, labels, indices: example(epoch, images, labels, indices),
                 num_parallel_calls=self._parallel,
                 deterministic=True,
             )
@@ -82,13 +100,37 @@ class Stream:
         epochs = tf.data.Dataset.counter(first_epoch)
         return epochs.flat_map(epoch_batches).prefetch(tf.data.AUTOTUNE)
 
-    def sequential(self, split: str, limit_steps: int | None = None) -> Batches:
-        """The batches of `split` in the order of the shards, not augmented."""
+    def sequential(
+        self,
+        split: str,
+        limit_steps: int | None = None,
+        *,
+        seed: int = 0,
+        augmentation: Augmentation | None = None,
+        targets: Sequence[str] = (),
+    ) -> Batches:
+        """The batches of `split` in the order of the shards, the same ones in every pass.
+
+        Args:
+            split: "train", "validation" or "test".
+            limit_steps: end after so many batches.
+            seed: of the draws; only `augmentation` uses it.
+            augmentation: None leaves the images alone, as an evaluation of classes wants them.
+                Otherwise each image has one draw for good, that of an epoch which belongs to the
+                split and which no training reaches.
+            targets: as in `training`: "predict the rotation" is evaluated on
+                `sequential("test", seed=…, augmentation=…, targets=("rotation",))`.
+
+        Raises:
+            ArgumentError: `augmentation` draws one of `targets` the same for all images.
+        """
         count = ceil(self.examples(split) / self.batch_size)
         count = min(count, limit_steps or count)
         batches = self._read(self._files(split)).rebatch(self.batch_size).take(count)
+        example = self._example(seed, augmentation or Augmentation(), targets)
+        epoch = _DRAWS_IN_ORDER[split]
         batches = batches.map(
-            lambda images, labels, indices: (tf.cast(images, tf.float32), labels),
+            lambda images, labels, indices: example(epoch, images, labels, indices),
             num_parallel_calls=self._parallel,
             deterministic=True,
         )
@@ -146,29 +188,53 @@ class Stream:
         images = tf.reshape(pixels, (-1, *self.manifest.image_shape))
         return images, features["labels"].values, features["indices"].values
 
+    def _example(
+        self, seed: int, augmentation: Augmentation, targets: Sequence[str]
+    ) -> Callable[..., tuple[Any, Any]]:
+        """A function of epoch, images, classes and indices that gives images and labels."""
+        names = augment.check_targets(targets, augmentation)
+        draw, augmented = self._drawer(augmentation, seed), self._augmenter(augmentation, seed)
+
+        def example(epoch: Any, images: Any, classes: Any, indices: Any) -> tuple[Any, Any]:
+            if not names:
+                return augmented(images, epoch, indices), classes
+            labels = augment.target_values(draw(epoch, indices), names, tensorflow_ops)
+            return augmented(images, epoch, indices), labels
+
+        return example
+
+    def _drawer(self, augmentation: Augmentation, seed: int) -> Callable[[Any, Any], Any]:
+        """A function of epoch and indices that draws the parameters of a batch."""
+        height, width, _ = self.manifest.image_shape
+
+        def drawn(epoch: Any, indices: Any) -> Any:
+            return augment.draw(
+                augmentation,
+                seed=seed,
+                epoch=epoch,
+                index=indices,
+                image_size=(height, width),
+                output_size=(height, width),
+                ops=tensorflow_ops,
+            )
+
+        return drawn
+
     def _augmenter(self, augmentation: Augmentation, seed: int) -> Callable[[Any, Any, Any], Any]:
+        """A function of images, epoch and indices that moves the pixels."""
         if not augmentation.active:
             return lambda images, epoch, indices: tf.cast(images, tf.float32)
         height, width, _ = self.manifest.image_shape
-        size = (height, width)
+        draw = self._drawer(augmentation, seed)
         basis = augment.colour_basis(
             self.manifest.statistics.covariance, reading=augmentation.colour.reading
         )
 
         def augmented(images: Any, epoch: Any, indices: Any) -> Any:
-            parameters = augment.draw(
-                augmentation,
-                seed=seed,
-                epoch=epoch,
-                index=indices,
-                image_size=size,
-                output_size=size,
-                ops=tensorflow_ops,
-            )
             return augment.apply(
                 images,
-                parameters,
-                output_size=size,
+                draw(epoch, indices),
+                output_size=(height, width),
                 fill=augmentation.fill,
                 fill_value=augmentation.fill_value,
                 interpolation=augmentation.interpolation,
