@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from convforge.stages.entry import add_verbosity, progress_of, run_guarded
 
 if TYPE_CHECKING:
     from convforge.models.summary import LayerCost
+    from convforge.settings import Settings
 
 _OVERRIDES = "Hydra overrides, such as model=prelu_cnn or optimizer.learning_rate=0.01"
 
@@ -243,12 +245,17 @@ def _add_summary(commands: Any) -> None:
         "show a network's layers, shapes and costs without building it",
         "",
         "model=lecture_cnn data=cifar10",
+        "model=alexnet",
         "model.layers.conv1.filters=64 --classes 100",
     )
     parser.add_argument(
-        "--image", type=_image_shape, metavar="H×W×C", help="image shape, such as 32x32x3"
+        "--image",
+        type=_image_shape,
+        metavar="H×W×C",
+        help="image shape, such as 32x32x3 (default: of the data that the overrides name, else "
+        "what the net was published for, else of the default data)",
     )
-    parser.add_argument("--classes", type=int, help="number of classes")
+    parser.add_argument("--classes", type=int, help="number of classes (default: in the same way)")
     parser.add_argument("overrides", nargs="*", help=_OVERRIDES)
 
 
@@ -263,8 +270,9 @@ def _summary(arguments: argparse.Namespace) -> None:
     from convforge.composition import compose_config, project_root, settings_of
 
     settings = settings_of(compose_config(project_root(), arguments.overrides))
-    shape = arguments.image or settings.data.image_shape
-    classes = settings.data.num_classes if arguments.classes is None else arguments.classes
+    shape, classes = _summary_input(settings, arguments.overrides)
+    shape = arguments.image or shape
+    classes = classes if arguments.classes is None else arguments.classes
     if classes is not None and classes < 2:
         raise InputError(f"--classes={classes} is not allowed: give a number ≥ 2")
     if shape is None or classes is None:
@@ -274,6 +282,17 @@ def _summary(arguments: argparse.Namespace) -> None:
         )
     rows = settings.model.costs(shape, classes)
     _print_summary(f"{settings.model.name} on {_times(shape)} pixels, {classes} classes", rows)
+
+
+def _summary_input(
+    settings: Settings, overrides: Sequence[str]
+) -> tuple[tuple[int, ...] | None, int | None]:
+    """Image shape and classes to count for: of named data, of the published net, of the default."""
+    named = any(re.match(r"[+~]*(data|experiment)\b", item) for item in overrides)
+    nominal = settings.model.nominal_input
+    if nominal is not None and not named:
+        return tuple(nominal.image), nominal.classes
+    return settings.data.image_shape, settings.data.num_classes
 
 
 def _times(sizes: Sequence[int]) -> str:

@@ -73,10 +73,19 @@ class DataSettings(_Group):
 _KEPT_NAMES = ("image", "normalize")
 
 
+class NominalInput(_Group):
+    """What a published net was made for."""
+
+    image: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=3, max_length=3)]
+    classes: Annotated[int, Field(ge=2)]
+
+
 class ModelSettings(_Group):
     """The network: its layers by name, in order."""
 
     name: str
+    # `convforge summary` counts on it, so that a published net shows its published figures.
+    nominal_input: NominalInput | None
     normalize: Literal["standardize", "center", "none"]
     activation: Activation
     # `null` removes a layer that a config inherited.
@@ -117,20 +126,61 @@ class ModelSettings(_Group):
         return rows
 
 
-class SGDSettings(_Group):
+class _GradientDescent(_Group):
+    """ε, and bounds on the gradient; at most one bound."""
+
+    learning_rate: Annotated[float, Field(gt=0)]
+    clip_value: Annotated[float, Field(gt=0)] | None
+    clip_norm: Annotated[float, Field(gt=0)] | None
+    clip_global_norm: Annotated[float, Field(gt=0)] | None
+
+    @property
+    def clipping(self) -> dict[str, float]:
+        """Keras' argument for the bound that is set, or nothing."""
+        bounds = {
+            "clipvalue": self.clip_value,
+            "clipnorm": self.clip_norm,
+            "global_clipnorm": self.clip_global_norm,
+        }
+        return {name: bound for name, bound in bounds.items() if bound is not None}
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        if len(self.clipping) > 1:
+            allowed = "one of clip_value, clip_norm and clip_global_norm, and null for the others"
+            raise ArgumentError("clip_value", self.clip_value, allowed)
+        return self
+
+
+class SGDSettings(_GradientDescent):
     """Equation (14)."""
 
     name: Literal["sgd"]
-    learning_rate: Annotated[float, Field(gt=0)]
 
 
-class MomentumSGDSettings(_Group):
-    """Equations (15) and (16)."""
+Factors: TypeAlias = dict[str, Annotated[float, Field(ge=0)]]
+
+
+class MomentumSGDSettings(_GradientDescent):
+    """Equations (15) and (16); which variables the patterns fit is known once there are some."""
 
     name: Literal["momentum_sgd"]
-    learning_rate: Annotated[float, Field(gt=0)]
     momentum: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0)]
+    no_decay: list[str]
+    learning_rate_factors: Factors
+    decay_factors: Factors
+
+    @model_validator(mode="after")
+    def _patterns(self) -> Self:
+        for argument in ("no_decay", "learning_rate_factors", "decay_factors"):
+            for pattern in getattr(self, argument):
+                try:
+                    re.compile(pattern)
+                except re.error as error:
+                    allowed = f"a regular expression ({error})"
+                    raise ArgumentError(argument, pattern, allowed) from error
+        return self
 
 
 class ConstantSchedule(_Group):
@@ -166,6 +216,7 @@ class TrainerSettings(_Group):
 
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"]
     limit_examples: Annotated[int, Field(ge=1)] | None
     limit_steps: Annotated[int, Field(ge=1)] | None
     deterministic: bool

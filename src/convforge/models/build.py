@@ -75,18 +75,53 @@ def logits_model(model: keras.Model) -> keras.Model:
 
 
 def keras_layers(name: str, spec: specs.LayerSpec) -> list[keras.layers.Layer]:
-    """The Keras layer for one spec, and a PReLU after it where that is its activation."""
-    arguments = asdict(spec)
+    """The Keras layer for one spec, and after it one for the activation where it takes one."""
+    arguments = _arguments(spec)
     kind = arguments.pop("type")
-    activation = arguments.pop("activation", None)
-    if activation is None:
+    if not isinstance(spec, specs.ActivatedSpec):
         return [_LAYERS[kind](name=name, **arguments)]
-    num_pieces = arguments.pop("num_pieces")
-    if activation == "maxout":
-        return [_LAYERS[f"maxout_{kind}"](name=name, num_pieces=num_pieces, **arguments)]
-    if activation == "prelu":
+    del arguments["activation"], arguments["num_pieces"]
+    if spec.activation == "maxout" and isinstance(spec, specs.LocallyConnected2DSpec):
+        linear = _LAYERS[kind](name=name, **{**arguments, "filters": spec.kernels})
+        return [linear, lecture.Maxout(spec.num_pieces, name=f"{name}_maxout")]
+    if spec.activation == "maxout":
+        maxout = _LAYERS[f"maxout_{kind}"]
+        return [maxout(name=name, num_pieces=spec.num_pieces, **arguments)]
+    if spec.activation == "prelu":
         return [_LAYERS[kind](name=name, **arguments), lecture.PReLU(name=f"{name}_prelu")]
-    return [_LAYERS[kind](name=name, activation=activation, **arguments)]
+    return [_LAYERS[kind](name=name, activation=spec.activation, **arguments)]
+
+
+def _arguments(spec: specs.LayerSpec) -> dict[str, Any]:
+    """The spec's fields as arguments of its layer."""
+    arguments = asdict(spec)
+    if isinstance(spec, specs.KernelSpec):
+        for field in ("kernel_initializer", "initial_bias", "max_norm"):
+            del arguments[field]
+        if spec.kernel_initializer is not None:
+            arguments["kernel_initializer"] = _initializer(spec.kernel_initializer)
+        if spec.use_bias:
+            arguments["bias_initializer"] = keras.initializers.Constant(spec.initial_bias)
+        if spec.max_norm is not None:
+            axes = _inputs_of_one_unit(spec)
+            arguments["kernel_constraint"] = keras.constraints.MaxNorm(spec.max_norm, axis=axes)
+    return arguments
+
+
+def _initializer(value: Any) -> Any:
+    if isinstance(value, str):
+        return keras.initializers.get(value)
+    ((distribution, scale),) = value.items()
+    if distribution == "normal":
+        return keras.initializers.RandomNormal(stddev=scale)
+    return keras.initializers.RandomUniform(-scale, scale)
+
+
+def _inputs_of_one_unit(spec: specs.KernelSpec) -> int | list[int]:
+    """The axes of a layer's kernel over which the weights of one unit extend."""
+    if isinstance(spec, specs.FullyConnectedSpec):
+        return 0
+    return 2 if isinstance(spec, specs.LocallyConnected2DSpec) else [0, 1, 2]
 
 
 def _normalized(
@@ -105,13 +140,23 @@ def _prelu(name: str, initial_slope: float) -> keras.layers.Layer:
     return lecture.PReLU(alpha_initializer=initial_slope, name=name)
 
 
-def _activation(name: str, function: str) -> keras.layers.Layer:
+def _activation(name: str, function: str, num_pieces: int) -> keras.layers.Layer:
+    if function == "prelu":
+        return lecture.PReLU(name=name)
+    if function == "maxout":
+        return lecture.Maxout(num_pieces, name=name)
     return keras.layers.Activation(function, name=name)
+
+
+def _softmax(name: str) -> keras.layers.Layer:
+    # In half precision small probabilities would become zero.
+    return keras.layers.Softmax(name=name, dtype="float32")
 
 
 _LAYERS: dict[str, Any] = {
     "conv2d": lecture.Conv2D,
     "maxout_conv2d": lecture.MaxoutConv2D,
+    "locally_connected": lecture.LocallyConnected2D,
     "max_pool": lecture.MaxPooling2D,
     "average_pool": lecture.AveragePooling2D,
     "dense": keras.layers.Dense,
@@ -119,7 +164,8 @@ _LAYERS: dict[str, Any] = {
     "activation": _activation,
     "prelu": _prelu,
     "batch_normalization": keras.layers.BatchNormalization,
+    "local_response_normalization": lecture.LocalResponseNormalization,
     "dropout": keras.layers.Dropout,
     "flatten": keras.layers.Flatten,
-    "softmax": keras.layers.Softmax,
+    "softmax": _softmax,
 }

@@ -9,8 +9,9 @@ Shapes are without the batch: `(height, width, channels)` or `(units,)`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
+from math import isfinite, prod
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from convforge import geometry
@@ -52,6 +53,11 @@ class LayerSpec:
         """Linear maps behind each output; more than one in a Maxout layer."""
         return 1
 
+    @property
+    def reach(self) -> tuple[geometry.Pair, geometry.Pair]:
+        """The window of the input map that one output sees, and its step."""
+        return (1, 1), (1, 1)
+
     def output_shape(self, input_shape: Shape) -> Shape:
         """The shape of the output map for `input_shape`."""
         return input_shape
@@ -92,6 +98,10 @@ class WindowSpec(LayerSpec):
         """Vertical and horizontal stride."""
         return geometry.canonical_pair(self.strides, "strides")
 
+    @property
+    def reach(self) -> tuple[geometry.Pair, geometry.Pair]:
+        return self.window, self.step
+
     def _window_output(self, input_shape: Shape, channels: int) -> Shape:
         height, width, _ = _spatial(input_shape)
         rows, columns = geometry.output_shape(
@@ -106,23 +116,51 @@ class WindowSpec(LayerSpec):
         return (rows, columns, channels)
 
 
+#: Keras' names of initializers that scale with a kernel's number of inputs.
+INITIALIZERS = ("glorot_uniform", "glorot_normal", "he_uniform", "he_normal")
+
+
 @dataclass(frozen=True, kw_only=True)
-class ConvolutionSpec(WindowSpec):
-    """What `conv2d` and `maxout_conv2d` share: `filters` kernels over all input channels."""
+class KernelSpec(LayerSpec):
+    """What every layer with a kernel and a bias may say of them."""
+
+    use_bias: bool = True
+    #: A name of INITIALIZERS; `{normal: σ}` for N(0, σ) and `{uniform: a}` for U(−a, a), as the
+    #: classic nets say; None for the layer's own.
+    kernel_initializer: Any = None
+    #: What every bias starts from; AlexNet's 1 keeps its ReLUs open at first.
+    initial_bias: float = 0.0
+    #: The greatest Euclidean norm that each kernel may have after an iteration; None for none.
+    max_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.kernel_initializer is None or _is_initializer(self.kernel_initializer)):
+            allowed = f"{', '.join(INITIALIZERS)}, {{normal: σ}} or {{uniform: a}}, σ and a > 0"
+            raise ArgumentError("kernel_initializer", self.kernel_initializer, allowed)
+        if self.max_norm is not None and self.max_norm <= 0:
+            raise ArgumentError("max_norm", self.max_norm, "a number > 0, or null")
+
+
+def _is_initializer(value: Any) -> bool:
+    if not isinstance(value, Mapping):
+        return value in INITIALIZERS
+    ((distribution, scale),) = value.items() if len(value) == 1 else ((None, None),)
+    number = isinstance(scale, int | float) and not isinstance(scale, bool)
+    return distribution in ("normal", "uniform") and number and 0 < scale and isfinite(scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FiltersSpec(WindowSpec, KernelSpec):
+    """A window of `filters` kernels over all input channels, shared between places or not."""
 
     window_argument: ClassVar[str] = "kernel_size"
     filters: int
     kernel_size: Any
-    mode: Literal["cross_correlation", "convolution"] = "cross_correlation"
-    groups: int = 1
-    use_bias: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         geometry.canonical_integer(self.filters, "filters")
-        geometry.canonical_integer(self.groups, "groups")
-        if self.filters % self.groups:
-            raise ArgumentError("groups", self.groups, f"a divisor of filters={self.filters}")
 
     @property
     def kernels(self) -> int:
@@ -130,10 +168,27 @@ class ConvolutionSpec(WindowSpec):
         return self.filters * self.pieces
 
     def output_shape(self, input_shape: Shape) -> Shape:
+        return self._window_output(input_shape, self.filters)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvolutionSpec(FiltersSpec):
+    """What `conv2d` and `maxout_conv2d` share: the same kernels at every place."""
+
+    mode: Literal["cross_correlation", "convolution"] = "cross_correlation"
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        geometry.canonical_integer(self.groups, "groups")
+        if self.filters % self.groups:
+            raise ArgumentError("groups", self.groups, f"a divisor of filters={self.filters}")
+
+    def output_shape(self, input_shape: Shape) -> Shape:
         channels = _spatial(input_shape)[2]
         if channels % self.groups:
             raise ArgumentError("groups", self.groups, f"a divisor of the {channels} channels")
-        return self._window_output(input_shape, self.filters)
+        return super().output_shape(input_shape)
 
     def parameters(self, input_shape: Shape) -> int:
         return geometry.conv_parameters(
@@ -200,6 +255,30 @@ class MaxoutConv2DSpec(PiecesSpec, ConvolutionSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LocallyConnected2DSpec(ActivatedSpec, FiltersSpec):
+    """A convolution that shares no weights between places."""
+
+    type: Literal["locally_connected"] = "locally_connected"
+
+    def parameters(self, input_shape: Shape) -> int:
+        rows, columns, filters = self.output_shape(input_shape)
+        weights = geometry.local_parameters(
+            (rows, columns),
+            self.window,
+            _spatial(input_shape)[2],
+            self.kernels,
+            use_bias=self.use_bias,
+        )
+        return weights + (filters if self.activation == "prelu" else 0)
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        rows, columns, _ = self.output_shape(input_shape)
+        return geometry.conv_multiply_adds(
+            (rows, columns), self.window, _spatial(input_shape)[2], self.kernels
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class PoolSpec(WindowSpec):
     """A pooling window of `pool_size`; `strides` below it makes the windows overlap."""
 
@@ -238,11 +317,10 @@ class AveragePoolSpec(PoolSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FullyConnectedSpec(LayerSpec):
+class FullyConnectedSpec(KernelSpec):
     """What `dense` and `maxout_dense` share. `units: null` means one for each class."""
 
     units: int | None
-    use_bias: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -288,11 +366,28 @@ class MaxoutDenseSpec(PiecesSpec, FullyConnectedSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ActivationSpec(LayerSpec):
-    """A fixed activation (5)-(7) as a layer of its own, for nets that pool before it."""
+class ActivationSpec(PiecesSpec):
+    """An activation as a layer of its own, after a normalisation, say.
+
+    "maxout" takes the largest of `num_pieces` adjacent channels, so it leaves fewer of them.
+    """
 
     type: Literal["activation"] = "activation"
-    function: Literal["linear", "sigmoid", "tanh", "relu"]
+    function: Activation
+
+    @property
+    def pieces(self) -> int:
+        return self.num_pieces if self.function == "maxout" else 1
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        *sizes, channels = input_shape
+        if channels % self.pieces:
+            allowed = f"a divisor of the {channels} channels"
+            raise ArgumentError("num_pieces", self.num_pieces, allowed)
+        return (*sizes, channels // self.pieces)
+
+    def parameters(self, input_shape: Shape) -> int:
+        return input_shape[-1] if self.function == "prelu" else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,6 +418,35 @@ class BatchNormalizationSpec(LayerSpec):
 
     def parameters(self, input_shape: Shape) -> int:
         return 2 * input_shape[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalResponseNormalizationSpec(LayerSpec):
+    """Division by the energy of neighbours: AlexNet's, and its four constants."""
+
+    type: Literal["local_response_normalization"] = "local_response_normalization"
+    size: int = 5
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 2.0
+    region: Literal["across_channels", "within_channel"] = "across_channels"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if geometry.canonical_integer(self.size, "size") % 2 == 0:
+            raise ArgumentError("size", self.size, "an odd integer ≥ 1")
+        if self.alpha < 0:
+            raise ArgumentError("alpha", self.alpha, "a number ≥ 0")
+        if self.k <= 0:
+            raise ArgumentError("k", self.k, "a number > 0")
+
+    @property
+    def reach(self) -> tuple[geometry.Pair, geometry.Pair]:
+        size = self.size if self.region == "within_channel" else 1
+        return (size, size), (1, 1)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return _spatial(input_shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -357,6 +481,7 @@ class SoftmaxSpec(LayerSpec):
 AnyLayerSpec: TypeAlias = (
     Conv2DSpec
     | MaxoutConv2DSpec
+    | LocallyConnected2DSpec
     | MaxPoolSpec
     | AveragePoolSpec
     | DenseSpec
@@ -364,6 +489,7 @@ AnyLayerSpec: TypeAlias = (
     | ActivationSpec
     | PReLUSpec
     | BatchNormalizationSpec
+    | LocalResponseNormalizationSpec
     | DropoutSpec
     | FlattenSpec
     | SoftmaxSpec

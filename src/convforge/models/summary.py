@@ -7,12 +7,10 @@ from dataclasses import dataclass, replace
 
 from convforge import geometry
 from convforge.models.specs import (
-    ConvolutionSpec,
-    FlattenSpec,
+    FiltersSpec,
     FullyConnectedSpec,
     LayerSpec,
     Shape,
-    WindowSpec,
 )
 
 
@@ -67,19 +65,16 @@ def layer_costs(
     """
     rows = []
     shape = image_shape
-    windows: list[tuple[tuple[int, int], tuple[int, int]]] = []
-    seen = (1, 1)
+    windows: list[tuple[geometry.Pair, geometry.Pair]] = []
     for name, spec in resolve_classes(layers, num_classes).items():
         try:
             output = spec.output_shape(shape)
             parameters, multiply_adds = spec.parameters(shape), spec.multiply_adds(shape)
         except ValueError as error:
             raise LayerError(name, str(error)) from error
-        if isinstance(spec, WindowSpec):
-            windows.append((spec.window, spec.step))
-            seen = _receptive_field(windows)
-        elif isinstance(spec, FlattenSpec | FullyConnectedSpec):
-            seen = (image_shape[0], image_shape[1])
+        windows.append(spec.reach)
+        flat = len(output) == 1
+        seen = (image_shape[0], image_shape[1]) if flat else _receptive_field(windows)
         rows.append(
             LayerCost(
                 name=name,
@@ -89,7 +84,7 @@ def layer_costs(
                 multiply_adds=multiply_adds,
                 receptive_field=seen,
                 fully_connected=geometry.fully_connected_parameters(shape, output)
-                if isinstance(spec, ConvolutionSpec)
+                if isinstance(spec, FiltersSpec)
                 else None,
             )
         )
@@ -97,9 +92,7 @@ def layer_costs(
     return rows
 
 
-def _receptive_field(
-    windows: list[tuple[tuple[int, int], tuple[int, int]]],
-) -> tuple[int, int]:
+def _receptive_field(windows: list[tuple[geometry.Pair, geometry.Pair]]) -> tuple[int, int]:
     rows = [(kernel[0], stride[0]) for kernel, stride in windows]
     columns = [(kernel[1], stride[1]) for kernel, stride in windows]
     return geometry.receptive_field(rows), geometry.receptive_field(columns)

@@ -45,7 +45,11 @@ def evaluate(
     manifest = matching_manifest(settings, data)
     if not manifest.splits["test"].examples:
         raise InputError(f"{data} has no test images: data.split.test={settings.data.split.test}")
-    backend.start(seed=settings.seed, deterministic=settings.trainer.deterministic)
+    backend.start(
+        seed=settings.seed,
+        deterministic=settings.trainer.deterministic,
+        precision=settings.trainer.precision,
+    )
     predictor = load_predictor(run)
     if predictor.card.data_digest != manifest.digest:
         raise InputError(f"{run} was trained on other data than {data}: train again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,7 +58,11 @@ def train(
     from convforge.training import backend
 
     manifest = matching_manifest(settings, data)
-    backend.start(seed=settings.seed, deterministic=settings.trainer.deterministic)
+    backend.start(
+        seed=settings.seed,
+        deterministic=settings.trainer.deterministic,
+        precision=settings.trainer.precision,
+    )
 
     from convforge.training.fitting import prepare_fit
 
@@ -108,15 +113,16 @@ def default_name(settings: Settings) -> str:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots.
+    """Nested keys joined by dots; a mapping whose keys are patterns stays one value.
 
     Example:
-        >>> flatten({"optimizer": {"momentum": 0.9}, "seed": 0})
-        {'optimizer.momentum': 0.9, 'seed': 0}
+        >>> flatten({"optimizer": {"momentum": 0.9, "decay_factors": {"bias$": 2.0}}})
+        {'optimizer.momentum': 0.9, 'optimizer.decay_factors': {'bias$': 2.0}}
     """
     flat: dict[str, Any] = {}
     for key, value in config.items():
-        if isinstance(value, Mapping):
+        # MLflow refuses the name of a parameter with a character such as $.
+        if isinstance(value, Mapping) and all(re.fullmatch(r"[\w-]+", name) for name in value):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value

@@ -15,11 +15,12 @@ _START_UP_NOISE = re.compile(
 )
 
 
-def start(*, seed: int, deterministic: bool) -> None:
+def start(*, seed: int, deterministic: bool, precision: str) -> None:
     """Prepare Keras for one run.
 
     Args:
         seed: of the initial weights and of dropout.
+        precision: Keras' dtype policy for the layers that the run makes.
         deterministic: the same weights bit for bit on every repetition on this type of machine with
             this number of cores.
     """
@@ -28,6 +29,7 @@ def start(*, seed: int, deterministic: bool) -> None:
 
     # A sweep runs many jobs in one process; layer names and memory start afresh in each.
     keras.utils.clear_session()
+    keras.config.set_dtype_policy(precision)
     keras.utils.set_random_seed(seed)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf

@@ -17,7 +17,7 @@ from convforge.progress import Progress
 from convforge.settings import Settings
 from convforge.tracking.journal import Journal
 from convforge.training.callbacks import EpochRecord, LiveProgress
-from convforge.training.optimization import make_optimizer
+from convforge.training.optimization import build_optimizer, make_optimizer
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,15 @@ class Fit:
     ) -> None:
         """Train for all epochs, recording each in the table `history` and in `journal`."""
         trainer = self.settings.trainer
+        optimizer = make_optimizer(
+            self.settings.optimizer,
+            self.settings.schedule,
+            epochs=trainer.epochs,
+            steps_per_epoch=self.steps_per_epoch,
+        )
+        build_optimizer(optimizer, self.trainable.trainable_variables)
         self.trainable.compile(
-            optimizer=make_optimizer(
-                self.settings.optimizer,
-                self.settings.schedule,
-                epochs=trainer.epochs,
-                steps_per_epoch=self.steps_per_epoch,
-            ),
+            optimizer=optimizer,
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
             jit_compile=False if trainer.deterministic else "auto",

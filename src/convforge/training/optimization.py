@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
+from convforge.errors import InputError
+from convforge.geometry import ArgumentError
 from convforge.optimizers import MomentumSGD
 from convforge.settings import (
     ConstantSchedule,
@@ -28,10 +31,29 @@ def make_optimizer(
         schedule, settings.learning_rate, epochs=epochs, steps_per_epoch=steps_per_epoch
     )
     if isinstance(settings, SGDSettings):
-        return keras.optimizers.SGD(rate)
+        return keras.optimizers.SGD(rate, **settings.clipping)
     return MomentumSGD(
-        learning_rate=rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+        learning_rate=rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        no_decay=settings.no_decay,
+        learning_rate_factors=settings.learning_rate_factors,
+        decay_factors=settings.decay_factors,
+        **settings.clipping,
     )
+
+
+def build_optimizer(optimizer: keras.optimizers.Optimizer, variables: Sequence[Any]) -> None:
+    """Make the optimizer's own variables now, so that a mistake shows before the first step.
+
+    Raises:
+        InputError: a factor's pattern is found in no variable's name.
+    """
+    try:
+        optimizer.build(variables)
+    except ArgumentError as error:
+        message = f"optimizer.{error.argument}={error.value!r} is not allowed: give {error.allowed}"
+        raise InputError(message) from error
 
 
 def learning_rate(
