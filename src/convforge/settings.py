@@ -84,10 +84,10 @@ class ModelSettings(_Group):
     """The network: its layers by name, in order."""
 
     name: str
-    # `convforge summary` counts on it, so that a published net shows its published figures.
-    nominal_input: NominalInput | None
     normalize: Literal["standardize", "center", "none"]
     activation: Activation
+    # `convforge summary` counts on it, so that a published net shows its published figures.
+    nominal_input: NominalInput | None
     # `null` removes a layer that a config inherited.
     layers: dict[str, Annotated[AnyLayerSpec, Field(discriminator="type")] | None]
 
@@ -135,7 +135,7 @@ class _GradientDescent(_Group):
     clip_global_norm: Annotated[float, Field(gt=0)] | None
 
     @property
-    def clipping(self) -> dict[str, float]:
+    def clipping(self) -> dict[str, Any]:
         """Keras' argument for the bound that is set, or nothing."""
         bounds = {
             "clipvalue": self.clip_value,

@@ -21,6 +21,8 @@ from convforge.models.specs import (
     DropoutSpec,
     FlattenSpec,
     LayerSpec,
+    LocallyConnected2DSpec,
+    LocalResponseNormalizationSpec,
     MaxoutConv2DSpec,
     MaxoutDenseSpec,
     MaxPoolSpec,
@@ -41,8 +43,9 @@ def _assert_agrees(
     trainable = sum(int(keras.ops.size(weight)) for weight in model.trainable_weights)
     assert sum(row.parameters for row in costs) == trainable
     for row in costs:
-        # PReLU as a convolution's activation is a Keras layer of its own.
-        own = [layer for layer in model.layers if layer.name in (row.name, f"{row.name}_prelu")]
+        # PReLU as an activation is a Keras layer of its own; so is Maxout after unshared kernels.
+        names = (row.name, f"{row.name}_prelu", f"{row.name}_maxout")
+        own = [layer for layer in model.layers if layer.name in names]
         counts = [
             int(keras.ops.size(weight)) for layer in own for weight in layer.trainable_weights
         ]
@@ -51,11 +54,14 @@ def _assert_agrees(
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("image_shape", [(28, 28, 1), (32, 32, 3), (33, 21, 3)])
 def test_every_model_config_costs_what_keras_counts(
-    compose: Callable[..., Any], model: str, image_shape: tuple[int, ...]
+    compose: Callable[..., Any], model: str
 ) -> None:
-    _assert_agrees(compose(f"model={model}").model.specs(), image_shape, 10)
+    settings = compose(f"model={model}").model
+    nominal = settings.nominal_input
+    shapes = [tuple(nominal.image)] if nominal else [(28, 28, 1), (32, 32, 3), (33, 21, 3)]
+    for image_shape in shapes:
+        _assert_agrees(settings.specs(), image_shape, nominal.classes if nominal else 10)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -93,7 +99,22 @@ _SPATIAL = st.one_of(
     st.builds(MaxPoolSpec, pool_size=_PAIR, strides=st.none() | _PAIR, padding=st.just(0)),
     st.builds(AveragePoolSpec, pool_size=_PAIR, strides=st.none() | _PAIR, padding=st.just(0)),
     st.builds(BatchNormalizationSpec),
-    st.builds(ActivationSpec, function=st.sampled_from(["relu", "tanh"])),
+    st.builds(ActivationSpec, function=st.sampled_from(ACTIVATIONS), num_pieces=st.integers(1, 3)),
+    st.builds(
+        LocallyConnected2DSpec,
+        filters=st.integers(1, 3),
+        kernel_size=_PAIR,
+        strides=_PAIR,
+        padding=_PADDING,
+        use_bias=st.booleans(),
+        activation=st.sampled_from(ACTIVATIONS),
+        num_pieces=st.integers(1, 3),
+    ),
+    st.builds(
+        LocalResponseNormalizationSpec,
+        size=st.sampled_from([1, 3, 5]),
+        region=st.sampled_from(["across_channels", "within_channel"]),
+    ),
     st.builds(PReLUSpec),
     st.builds(DropoutSpec, rate=st.just(0.5)),
 )

@@ -145,9 +145,11 @@ class KernelSpec(LayerSpec):
 def _is_initializer(value: Any) -> bool:
     if not isinstance(value, Mapping):
         return value in INITIALIZERS
-    ((distribution, scale),) = value.items() if len(value) == 1 else ((None, None),)
+    if len(value) != 1 or set(value) - {"normal", "uniform"}:
+        return False
+    (scale,) = value.values()
     number = isinstance(scale, int | float) and not isinstance(scale, bool)
-    return distribution in ("normal", "uniform") and number and 0 < scale and isfinite(scale)
+    return number and scale > 0 and isfinite(scale)
 
 
 @dataclass(frozen=True, kw_only=True)
