@@ -237,6 +237,28 @@ def test_summary_shows_every_layer_with_its_costs(
     assert rows["total"] == ["total", "30,730", "30,720"]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "title", "parameters"),
+    [
+        ("model=alexnet", "alexnet on 224×224×3 pixels, 1000 classes", "60,965,224"),
+        ("model=layers_80sec data=mnist5k", "layers_80sec on 28×28×1", "143,978"),
+        ("model=layers_19pct experiment=cifar10", "layers_19pct on 32×32×3", "89,578"),
+        ("model=alexnet --classes 10", "alexnet on 224×224×3 pixels, 10 classes", "56,909,194"),
+    ],
+)
+def test_summary_counts_a_published_net_on_what_it_was_made_for_unless_told(
+    project: Path,
+    capsys: pytest.CaptureFixture[str],
+    overrides: str,
+    title: str,
+    parameters: str,
+) -> None:
+    assert cli.main(["summary", *overrides.split()]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(title)
+    assert lines[-1].split()[1] == parameters
+
+
 def test_summary_takes_shape_and_classes_from_the_command_line(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

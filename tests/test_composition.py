@@ -65,6 +65,23 @@ WRONG_VALUES = {
         "model.layers.extra.function='relu6'",
         "did you mean relu?",
     ],
+    "+model.layers.conv1.kernel_initializer=he": [
+        "model.layers.conv1.kernel_initializer='he'",
+        "glorot_uniform, glorot_normal, he_uniform, he_normal, {normal: σ}",
+    ],
+    "+model.layers.conv1.kernel_initializer={normal: 0}": [
+        "model.layers.conv1.kernel_initializer={'normal': 0}",
+        "> 0",
+    ],
+    "+model.layers.conv1.max_norm=0": ["model.layers.conv1.max_norm=0", "a number > 0, or null"],
+    "+model.layers.extra={type: local_response_normalization, size: 4}": [
+        "model.layers.extra.size=4",
+        "an odd integer",
+    ],
+    "+model.layers.extra={type: locally_connected, filters: 0, kernel_size: 3}": [
+        "model.layers.extra.filters=0",
+        "integer ≥ 1",
+    ],
     "+model.layers.extra={type: dropout}": ["model.layers.extra.rate is missing"],
     "+model.layers.extra={rate: 0.5}": ["model.layers.extra.type is missing"],
     "optimizer.learning_rate=-1": ["optimizer.learning_rate=-1", "greater than 0"],
@@ -73,6 +90,14 @@ WRONG_VALUES = {
     "optimizer.learning_rate=inf": ["optimizer.learning_rate=inf"],
     "optimizer.weight_decay=inf": ["optimizer.weight_decay=inf"],
     "optimizer.momentum=1": ["optimizer.momentum=1", "less than 1"],
+    "optimizer.no_decay=['(']": ["optimizer.no_decay='('", "a regular expression"],
+    "+optimizer.learning_rate_factors={bias: -1}": [
+        "optimizer.learning_rate_factors.bias=-1",
+        "greater than or equal to 0",
+    ],
+    "optimizer.clip_norm=0": ["optimizer.clip_norm=0", "greater than 0"],
+    "trainer.precision=float16": ["trainer.precision='float16'", "did you mean float32?"],
+    "model.nominal_input={image: [32, 32], classes: 10}": ["model.nominal_input.image=[32, 32]"],
     "optimizer.name=adam": ["optimizer.name='adam'", "known are sgd, momentum_sgd"],
     "schedule.final_fraction=2": ["schedule.final_fraction=2", "less than or equal to 1"],
     "trainer.epochs=0": ["trainer.epochs=0", "greater than or equal to 1"],
@@ -152,6 +177,12 @@ def test_a_key_that_the_schema_knows_and_the_config_leaves_out_is_not_called_unk
     assert "+model.layers.conv1.mode" in str(refusal.value)
     config = compose_config(shared_project, ["+model.layers.conv1.mode=convolution"])
     assert settings_of(config).model.layers["conv1"].mode == "convolution"
+
+
+def test_two_bounds_on_the_gradient_at_once_are_refused(shared_project: Path) -> None:
+    overrides = ["optimizer.clip_value=1", "optimizer.clip_global_norm=1"]
+    with pytest.raises(InputError, match=r"optimizer\.clip_value=1.* and null for the others"):
+        compose_config(shared_project, overrides)
 
 
 def test_several_mistakes_are_all_named_each_on_its_line(shared_project: Path) -> None:

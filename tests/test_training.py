@@ -241,6 +241,58 @@ def test_the_recorded_rate_is_the_schedules_after_each_epoch(
     assert rates == pytest.approx([0.02, 0.002, 0.002])
 
 
+def test_a_factor_of_zero_keeps_the_variables_that_its_pattern_fits(
+    weights_of: Callable[..., list[np.ndarray]],
+) -> None:
+    free = weights_of("trainer.epochs=1")
+    held = weights_of("trainer.epochs=1", "+optimizer.learning_rate_factors={conv1.kernel: 0}")
+    longer = weights_of("trainer.epochs=2", "+optimizer.learning_rate_factors={conv1.kernel: 0}")
+    # In the model's order: mean, variance and count of the pixels, then conv1's kernel and bias.
+    assert np.array_equal(held[3], longer[3])
+    assert not np.array_equal(held[3], free[3])
+    assert not np.array_equal(held[4], longer[4])
+
+
+def test_a_factors_pattern_that_fits_no_variable_is_refused_before_the_first_step(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path
+) -> None:
+    settings = compose(*SMALL_NET, "+optimizer.decay_factors={fc10: 3}")
+    with pytest.raises(InputError, match=r"optimizer\.decay_factors='fc10'.*conv1/kernel"):
+        train(settings, digits, tmp_path / "run", tmp_path, QUIET)
+    assert not (tmp_path / "run" / "history.csv").exists()
+
+
+@pytest.mark.parametrize("bound", ["clip_value", "clip_norm", "clip_global_norm"])
+def test_a_bound_on_the_gradient_reaches_the_optimizer(
+    weights_of: Callable[..., list[np.ndarray]], bound: str
+) -> None:
+    plain = ("trainer.epochs=1", "trainer.limit_steps=1", "optimizer.weight_decay=0")
+    constant = (*plain, "schedule=constant", "optimizer.learning_rate=1")
+    tiny = weights_of(*constant, f"optimizer.{bound}=1e-12")
+    free = weights_of(*constant)
+    start = weights_of(*plain, "schedule=constant", "optimizer.learning_rate=1e-12")
+    for bounded, loose, begin in zip(tiny[3:], free[3:], start[3:], strict=True):
+        np.testing.assert_allclose(bounded, begin, atol=1e-9)
+        assert np.abs(loose - begin).max() > 1e-6
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_keeps_weights_and_probabilities_in_full(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path, precision: str
+) -> None:
+    settings = compose(*SMALL_NET, f"trainer.precision={precision}", "optimizer.learning_rate=0.01")
+    try:
+        figures = train(settings, digits, tmp_path / "run", tmp_path, QUIET)
+        model = load_predictor(tmp_path / "run").model
+        probabilities = model(np.zeros((1, 28, 28, 1), np.float32))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert math.isfinite(figures["loss"])
+    assert model.get_layer("conv1").compute_dtype == precision.removeprefix("mixed_")
+    assert {str(weight.dtype) for weight in model.trainable_weights} == {"float32"}
+    assert keras.backend.standardize_dtype(probabilities.dtype) == "float32"
+
+
 def test_a_loss_that_is_no_number_ends_the_run_and_says_what_to_change(
     compose: Callable[..., Settings], digits: Path, tmp_path: Path
 ) -> None:
