@@ -23,7 +23,17 @@ from convforge.settings import Settings
 from convforge.stages.preprocess import preprocess
 from convforge.stages.train import train
 
-COMMANDS = ("compose", "preprocess", "train", "evaluate", "results", "predict", "summary", "ui")
+COMMANDS = (
+    "fetch",
+    "compose",
+    "preprocess",
+    "train",
+    "evaluate",
+    "results",
+    "predict",
+    "summary",
+    "ui",
+)
 SMALL = ("data.split.validation=50", "data.split.test=100")
 NOISE = re.compile(
     r"TensorFlow binary|oneDNN|absl|cuda|computation_placer|rebuild TensorFlow", re.I

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"convforge {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for add in (
+        _add_fetch,
         _add_compose,
         _add_preprocess,
         _add_train,
@@ -80,6 +82,46 @@ def _command(commands: Any, name: str, run: Any, help_: str, *examples: str) -> 
     parser.set_defaults(run=run)
     add_verbosity(parser)
     return parser
+
+
+def _add_fetch(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "fetch",
+        _fetch,
+        "download a public data set, checked and resumable",
+        "cifar10",
+        "mnist --out /data/mnist",
+        "cifar100 --url https://example.org/mirror",
+    )
+    parser.add_argument(
+        "data_set", metavar="NAME", help="cifar10, cifar100, mnist or fashion_mnist"
+    )
+    parser.add_argument("--out", type=Path, help="folder to fill (default: data-sets/NAME)")
+    parser.add_argument("--url", help="address of a folder that has the same files")
+    parser.add_argument(
+        "--timeout", type=float, default=30.0, metavar="S", help="seconds without an answer (30)"
+    )
+
+
+def _fetch(arguments: argparse.Namespace) -> None:
+    from convforge.composition import project_root
+    from convforge.data.downloads import DATA_SETS, fetch
+
+    name, progress = arguments.data_set, progress_of(arguments)
+    if name not in DATA_SETS:
+        raise InputError(f"there is no data set {name!r} to fetch: give {', '.join(DATA_SETS)}")
+    # Also refuses what is no number; a year is more than a socket takes.
+    if not 0 < arguments.timeout <= 86400:
+        raise InputError(f"--timeout={arguments.timeout:g} is not allowed: give seconds > 0")
+    root = project_root()
+    out = root / "data-sets" / name if arguments.out is None else arguments.out
+    data_set = DATA_SETS[name]
+    path = fetch(data_set, out, progress, mirror=arguments.url, timeout=arguments.timeout)
+    # A relative data.path counts from the project's folder.
+    shown = path.relative_to(root) if path.is_relative_to(root) else path
+    override = shlex.quote(f"data.path={shown}")
+    progress.say(f"next: convforge train data={data_set.config} {override}")
 
 
 def _add_compose(commands: Any) -> None:
