@@ -27,6 +27,7 @@ COMMANDS = (
     "fetch",
     "compose",
     "preprocess",
+    "preview-augment",
     "train",
     "evaluate",
     "results",
@@ -121,6 +122,8 @@ def _mistakes() -> dict[str, tuple[str, str]]:
         "top of none": ("predict {run} x.png --top 0", "--top=0 is not allowed"),
         "damaged card": ("predict {damaged} conf/config.yaml", "card.json"),
         "runs of no store": ("ui tracking=none", "tracking=none keeps no runs"),
+        "sheet without rows": ("preview-augment --rows 0", "--rows=0 is not allowed"),
+        "sheet that is no picture": ("preview-augment --out a.txt", "ends in .png"),
         "sweep with a wrong choice": ("train -m model=softmax_linear,x", "model=x"),
     }
 

@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_fetch,
         _add_compose,
         _add_preprocess,
+        _add_preview_augment,
         _add_train,
         _add_evaluate,
         _add_results,
@@ -184,6 +185,58 @@ def _preprocess(arguments: argparse.Namespace) -> None:
     else:
         folder = prepared(settings, root, progress)
     progress.say(f"data: {folder}")
+
+
+def _add_preview_augment(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "preview-augment",
+        _preview_augment,
+        "draw training images beside what augmentation makes of them",
+        "",
+        "augment=full data=cifar10 data.path=cifar10.tar.gz --rows 4",
+        "augment.geometry.rotation=30 --out turned.png",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("augmented_images.png"),
+        help="the picture (default: %(default)s)",
+    )
+    parser.add_argument("--rows", type=int, default=6, help="images (default: %(default)s)")
+    parser.add_argument("--columns", type=int, default=9, help="draws (default: %(default)s)")
+    parser.add_argument("overrides", nargs="*", help=_OVERRIDES)
+
+
+def _preview_augment(arguments: argparse.Namespace) -> None:
+    for option in ("rows", "columns"):
+        if not 1 <= getattr(arguments, option) <= 30:
+            value = getattr(arguments, option)
+            raise InputError(f"--{option}={value} is not allowed: give a number from 1 to 30")
+    if arguments.out.suffix != ".png":
+        raise InputError(f"--out={arguments.out} is not allowed: give a name that ends in .png")
+    from convforge.composition import compose_config, project_root, settings_of
+    from convforge.data.manifest import Manifest
+    from convforge.stages.preprocess import prepared
+    from convforge.training.backend import import_keras
+
+    root, progress = project_root(), progress_of(arguments)
+    settings = settings_of(compose_config(root, arguments.overrides))
+    data = prepared(settings, root, progress)
+    import_keras()
+    from convforge.data.stream import Stream
+    from convforge.report.augmentations import draw_augmentations
+
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    draw_augmentations(
+        Stream(data, Manifest.read(data), settings.trainer.batch_size),
+        arguments.out,
+        augmentation=settings.augment,
+        seed=settings.seed,
+        rows=arguments.rows,
+        columns=arguments.columns,
+    )
+    progress.say(f"picture: {arguments.out}")
 
 
 def _add_train(commands: Any) -> None:

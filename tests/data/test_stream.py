@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from convforge.augment import draw, numpy_ops
 from convforge.augment.settings import Augmentation, Crop, Geometry, Reflection
 from convforge.data.manifest import Manifest
 from convforge.data.preparation import prepare
-from convforge.data.stream import Stream
+from convforge.data.stream import AugmentedExample, Stream
 from convforge.geometry import ArgumentError
 from convforge.progress import Progress, Verbosity
 
@@ -28,6 +28,8 @@ MOVED = Augmentation(
 WHOLE = 1 << 30
 EXAMPLES, BATCH = 250, 40
 STEPS = 7  # 250 examples are six batches of 40 and one of 10.
+
+AT: dict[str, Any] = {"image_size": (28, 28), "output_size": (28, 28), "ops": numpy_ops}
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -164,21 +166,46 @@ def test_an_examples_augmentation_does_not_depend_on_the_batch_size(stream: Stre
 def test_an_example_is_augmented_otherwise_in_another_epoch_and_with_another_seed(
     stream: Stream,
 ) -> None:
-    def drawn(seed: int) -> Iterator[list[np.ndarray]]:
-        rows = stream.augmentations(seed=seed, augmentation=MOVED, images=4, epochs=3)
-        yield from rows
+    def drawn(seed: int) -> list[AugmentedExample]:
+        return stream.augmentations(seed=seed, augmentation=MOVED, images=4, epochs=3)
 
-    for row, other in zip(drawn(3), drawn(4), strict=True):
-        images = {image.tobytes() for image in (*row, *other[1:])}
+    for here, other in zip(drawn(3), drawn(4), strict=True):
+        images = {here.image.astype("float32").tobytes()}
+        images |= {draw.image.tobytes() for draw in (*here.draws, *other.draws)}
         assert len(images) == 1 + 3 + 3
 
 
-def test_the_sheet_of_augmented_images_shows_what_training_sees(stream: Stream) -> None:
+def test_the_examples_of_the_sheet_are_those_of_the_split_spread_over_it(
+    stream: Stream, sharded: Stream
+) -> None:
+    plain = [np.frombuffer(pixels, "float32") for pixels, _ in _all_examples(stream)]
+    for one in (stream, sharded):
+        rows = one.augmentations(seed=3, augmentation=PLAIN, images=5, epochs=1)
+        assert [row.number for row in rows] == [0, 50, 100, 150, 200]
+        for row in rows:
+            np.testing.assert_array_equal(row.image.ravel(), plain[row.number])
+    many = sharded.augmentations(seed=3, augmentation=PLAIN, images=300, epochs=1)
+    assert [row.number for row in many] == list(range(EXAMPLES))
+
+
+def test_the_sheet_of_augmented_images_shows_what_training_sees(
+    stream: Stream, sharded: Stream
+) -> None:
+    for one in (stream, sharded):
+        rows = one.augmentations(seed=3, augmentation=MOVED, images=5, epochs=2)
+        for epoch in range(2):
+            batches = _batches(one, STEPS, augmentation=MOVED, first_epoch=epoch)
+            seen = {pixels for pixels, _ in _keys(batches)}
+            assert all(row.draws[epoch].image.tobytes() in seen for row in rows)
+
+
+def test_the_parameters_of_the_sheet_are_those_of_its_images(stream: Stream) -> None:
     rows = stream.augmentations(seed=3, augmentation=MOVED, images=5, epochs=2)
-    for epoch in range(2):
-        batches = _batches(stream, STEPS, augmentation=MOVED, first_epoch=epoch)
-        seen = {pixels for pixels, _ in _keys(batches)}
-        assert all(row[1 + epoch].tobytes() in seen for row in rows)
+    for row in rows:
+        for epoch, shown in enumerate(row.draws):
+            expected = draw(MOVED, seed=3, epoch=epoch, index=np.array([row.number]), **AT)
+            for name, value in expected.items():
+                np.testing.assert_allclose(shown.parameters[name], value[0], atol=1e-6)
 
 
 def test_without_augmentation_the_pixels_are_those_of_the_files(stream: Stream) -> None:
@@ -216,7 +243,6 @@ def test_held_out_splits_come_once_and_in_order(stream: Stream, split: str, exam
 
 
 TURNS = ("rotation", "translation_right")
-AT: dict[str, Any] = {"image_size": (28, 28), "output_size": (28, 28), "ops": numpy_ops}
 
 
 def test_drawn_parameters_as_labels_belong_to_their_images(stream: Stream) -> None:
@@ -241,7 +267,7 @@ def test_drawn_parameters_as_labels_belong_to_their_images(stream: Stream) -> No
 def _in_order(stream: Stream) -> list[np.ndarray]:
     """What training sees of each example in epoch 0."""
     rows = stream.augmentations(seed=3, augmentation=MOVED, images=EXAMPLES, epochs=1)
-    return [row[1] for row in rows]
+    return [row.draws[0].image for row in rows]
 
 
 def test_asking_for_labels_changes_no_image_and_no_order(stream: Stream) -> None:

@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from convforge import augment
 from convforge.augment.parameters import threefry
@@ -30,6 +32,21 @@ _READ_AHEAD = 2
 
 #: Epochs that no training reaches: their draws are those of the splits read in order.
 _DRAWS_IN_ORDER = {"train": -1, "validation": -2, "test": -3}
+
+
+class Draw(NamedTuple):
+    """What one draw makes of an image `(height, width, channels)`, and its parameters."""
+
+    image: NDArray[np.float32]
+    parameters: dict[str, NDArray[np.float32]]
+
+
+class AugmentedExample(NamedTuple):
+    """An image of the training split, uint8 `(height, width, channels)`, and its draws by epoch."""
+
+    number: int
+    image: NDArray[np.uint8]
+    draws: list[Draw]
 
 
 @dataclass(frozen=True)
@@ -140,18 +157,37 @@ class Stream:
 
     def augmentations(
         self, *, seed: int, augmentation: Augmentation, images: int, epochs: int
-    ) -> list[list[Any]]:
-        """The first `images` of the training split, each followed by its draws in `epochs` epochs.
+    ) -> list[AugmentedExample]:
+        """`images` of the training split, evenly spread over it, in each of the first `epochs`.
 
         Exactly what `training` yields for them, since a draw depends on nothing else.
         """
-        originals, _, indices = next(iter(self._read(self._files("train")).rebatch(images)))
-        augmented = self._augmenter(augmentation, seed)
-        draws = [
-            augmented(originals, tf.constant(epoch, tf.int64), indices) for epoch in range(epochs)
+        there = self.examples("train")
+        count = min(images, there)
+        originals, indices = self._training_examples([there * n // count for n in range(count)])
+        draw, augmented = self._drawer(augmentation, seed), self._augmenter(augmentation, seed)
+        pixels, parameters = [], []
+        for epoch in range(epochs):
+            number = tf.constant(epoch, tf.int64)
+            pixels.append(augmented(originals, number, indices).numpy())
+            drawn = draw(number, indices)
+            parameters.append({name: value.numpy() for name, value in drawn.items()})
+        return [
+            AugmentedExample(
+                number=int(indices[row]),
+                image=originals[row].numpy(),
+                draws=[
+                    Draw(image[row], {name: value[row] for name, value in drawn.items()})
+                    for image, drawn in zip(pixels, parameters, strict=True)
+                ],
+            )
+            for row in range(count)
         ]
-        columns = [originals.numpy(), *(draw.numpy() for draw in draws)]
-        return [[column[row] for column in columns] for row in range(len(originals))]
+
+    def colour_basis(self, augmentation: Augmentation) -> NDArray[np.float64]:
+        """The principal colours of the training split, as the PCA colour reads them."""
+        covariance = self.manifest.statistics.covariance
+        return augment.colour_basis(covariance, reading=augmentation.colour.reading)
 
     def examples(self, split: str) -> int:
         """The number of examples in `split`."""
@@ -174,6 +210,20 @@ class Stream:
         return tf.data.TFRecordDataset(files).map(
             self._parse, num_parallel_calls=_READ_AHEAD, deterministic=True
         )
+
+    def _training_examples(self, places: Sequence[int]) -> tuple[Any, Any]:
+        """Images and indices of the examples at rising `places` in the order of the shards."""
+        first, wanted, found = 0, list(places), []
+        for shard in self.manifest.splits["train"].shards:
+            last = first + shard.examples
+            if wanted and wanted[0] < last:
+                for images, _, indices in self._read([str(self.folder / shard.file)]):
+                    here = [place - first for place in wanted if place < first + len(images)]
+                    rows = tf.constant(here, tf.int64)
+                    found.append((tf.gather(images, rows), tf.gather(indices, rows)))
+                    first, wanted = first + len(images), wanted[len(here) :]
+            first = last
+        return tuple(tf.concat(parts, axis=0) for parts in zip(*found, strict=True))
 
     def _parse(self, record: Any) -> tuple[Any, Any, Any]:
         features = tf.io.parse_single_example(
@@ -225,10 +275,7 @@ class Stream:
         if not augmentation.active:
             return lambda images, epoch, indices: tf.cast(images, tf.float32)
         height, width, _ = self.manifest.image_shape
-        draw = self._drawer(augmentation, seed)
-        basis = augment.colour_basis(
-            self.manifest.statistics.covariance, reading=augmentation.colour.reading
-        )
+        draw, basis = self._drawer(augmentation, seed), self.colour_basis(augmentation)
 
         def augmented(images: Any, epoch: Any, indices: Any) -> Any:
             return augment.apply(

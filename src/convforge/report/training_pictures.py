@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
+from convforge.report.augmentations import draw_augmentations
 from convforge.report.curves import draw_curves, read_history
 from convforge.report.kernels import draw_kernels
-from convforge.report.sheet import draw_sheet
 
 if TYPE_CHECKING:
     from convforge.training.fitting import Fit
@@ -29,7 +29,14 @@ def draw_training_pictures(fit: Fit, history: Path, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     pictures = [folder / "learning_curves.png", folder / "augmented_images.png"]
     draw_curves(read_history(history), pictures[0])
-    _draw_augmentations(fit, pictures[1])
+    draw_augmentations(
+        fit.stream,
+        pictures[1],
+        augmentation=fit.settings.augment,
+        seed=fit.settings.seed,
+        rows=_SHEET_ROWS,
+        columns=_SHEET_DRAWS,
+    )
     kernels = _first_kernels(fit.model)
     if kernels is not None:
         name, weights = kernels
@@ -46,14 +53,3 @@ def _first_kernels(model: keras.Model) -> tuple[str, np.ndarray] | None:
             if len(weight.shape) == 4:
                 return layer.name, np.asarray(keras.ops.convert_to_numpy(weight))
     return None
-
-
-def _draw_augmentations(fit: Fit, path: Path) -> None:
-    """Each row: one training image, then what it was in the first epochs."""
-    rows = fit.stream.augmentations(
-        seed=fit.settings.seed,
-        augmentation=fit.settings.augment,
-        images=_SHEET_ROWS,
-        epochs=_SHEET_DRAWS,
-    )
-    draw_sheet(rows, path, title="left: the image; right: what training saw of it, epoch by epoch")
