@@ -154,8 +154,7 @@ def test_parameters_are_the_same_bit_for_bit_wherever_products_are_not_fused() -
 
 @pytest.mark.parametrize("backend", ["jax", "torch", "tensorflow"])
 def test_other_backends_draw_and_move_the_same(backend: str, tmp_path: Path) -> None:
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed: pip install {backend}")
+    assert importlib.util.find_spec(backend), f"no {backend}: pip install -e '.[dev]'"
     script, file = Path(__file__).with_name("replay.py"), tmp_path / "replay.npz"
     environment = {**os.environ, "KERAS_BACKEND": backend, "OMP_NUM_THREADS": "1"}
     run = [sys.executable, str(script), str(file)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import oracles
 import pytest
+import torch
 from numeric import FORWARD_ERROR, assert_gradients_match, relative_error
 
 from convforge.geometry import ArgumentError
@@ -50,7 +51,6 @@ def test_half_precision_does_not_overflow_in_the_squares() -> None:
 
 
 def test_alpha_divided_by_the_size_is_pytorchs() -> None:
-    torch = pytest.importorskip("torch", reason="pip install torch")
     images = RNG.normal(size=(2, 3, 4, 6)).astype("float32")
     expected = torch.nn.functional.local_response_norm(
         torch.tensor(images.transpose(0, 3, 1, 2)), 5, alpha=0.5, beta=0.75, k=2.0

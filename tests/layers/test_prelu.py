@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numeric import EXAMPLES, FORWARD_ERROR, assert_gradients_match, relative_error, set_weights
@@ -64,7 +65,6 @@ def test_equal_slopes_give_keras_own_prelu() -> None:
 
 
 def test_equal_slopes_give_pytorchs_prelu() -> None:
-    torch = pytest.importorskip("torch", reason="pip install torch")
     inputs = RNG.normal(size=(2, 3, 4, 5)).astype("float32")
     slopes = RNG.normal(size=3).astype("float32")
     layer = PReLU(data_format="channels_first")

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -107,7 +108,6 @@ def test_keras_own_weight_decay_is_another_rule() -> None:
 
 
 def pytorch_path(rates: list[float]) -> np.ndarray:
-    torch = pytest.importorskip("torch", reason="pip install torch")
     weights = torch.tensor(START, requires_grad=True)
     optimizer = torch.optim.SGD([weights], lr=rates[0], momentum=0.9, weight_decay=0.05)
     path = []
