@@ -110,6 +110,23 @@ def test_it_trains_for_an_epoch(
     _assert_one_epoch_was_trained(tmp_path / "run")
 
 
+def _write_data(settings: Settings, digits_archive: Path, folder: Path) -> Path:
+    """Digits in the form that the config reads; the path to give it."""
+    archive = folder / "images.zip"
+    _archive_for(settings, digits_archive, archive)
+    if settings.data.format == "folders":
+        return archive
+    with zipfile.ZipFile(archive) as files:
+        files.extractall(folder)
+        names = files.namelist()
+    table = folder / "table.csv"
+    with table.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", "class", "split"])
+        rows.writerows([name, name.split("/")[1], name.split("/")[0]] for name in names)
+    return table
+
+
 def _archive_for(settings: Settings, digits_archive: Path, path: Path) -> None:
     """Digits in the size and the colours that the config asks for, in folders of splits."""
     data = settings.data
@@ -129,16 +146,19 @@ def test_its_images_are_prepared_and_trained_on(
 ) -> None:
     choice = f"{group}={option}"
     probe = settings_of(compose_config(project, [choice]))
-    _archive_for(probe, digits_archive, project / "images.zip")
-    overrides = [choice, "data.path=images.zip", "data.split.validation=0.2", *ONE_STEP]
+    (tmp_path / "given").mkdir()
+    path = _write_data(probe, digits_archive, tmp_path / "given")
+    overrides = [choice, f"data.path={path}", "data.split.validation=0.2", *ONE_STEP]
+    if probe.data.format == "table":
+        overrides.append("data.split_column=split")
     if group == "data":
         overrides.append("model=softmax_linear")
     settings = settings_of(compose_config(project, overrides))
-    manifest = preprocess(settings, tmp_path / "data", project, QUIET)
+    manifest = preprocess(settings, project / "prepared", project, QUIET)
     assert manifest.bad_items == []
     assert manifest.splits["test"].examples == 100
-    train(settings, tmp_path / "data", tmp_path / "run", project, QUIET)
-    _assert_one_epoch_was_trained(tmp_path / "run")
+    train(settings, project / "prepared", project / "run", project, QUIET)
+    _assert_one_epoch_was_trained(project / "run")
 
 
 @pytest.mark.parametrize(("group", "option"), _options("tracking"))

@@ -96,5 +96,12 @@ def test_every_key_is_read_by_some_code(group: str, key: str) -> None:
 
 def test_every_group_of_the_schema_was_looked_at() -> None:
     groups = {group for group, _ in _keys()}
-    assert {"DataSettings", "Crop", "StepSchedule", "MLflowTracking", "NoTracking"} <= groups
+    assert {
+        "FolderData",
+        "TableData",
+        "Crop",
+        "StepSchedule",
+        "MLflowTracking",
+        "NoTracking",
+    } <= groups
     assert len(_keys()) > 40

@@ -46,8 +46,8 @@ class SplitSettings(_Group):
     test: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)]
 
 
-class DataSettings(_Group):
-    """Where the images are and how they are prepared."""
+class ImageData(_Group):
+    """Where images are and how they are prepared, whatever the format."""
 
     name: str
     path: str
@@ -67,6 +67,48 @@ class DataSettings(_Group):
     def image_shape(self) -> tuple[int, int, int] | None:
         """Height, width, channels, where the config fixes the size."""
         return None if self.size is None else (self.size[0], self.size[1], self.channels)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """What numbers the examples carry instead of a class, if they do."""
+        return ()
+
+
+class FolderData(ImageData):
+    """Files in class folders, on disk or in an archive."""
+
+    format: Literal["folders"]
+
+
+class TableData(ImageData):
+    """Files that a CSV or Parquet table lists, with a class or with numbers to predict."""
+
+    format: Literal["table"]
+    #: The folder or archive of the files; null is the table's own folder.
+    images: str | None
+    file_column: str
+    class_column: str | None
+    target_columns: list[str]
+    split_column: str | None
+
+    @model_validator(mode="after")
+    def _one_kind_of_label(self) -> Self:
+        if (self.class_column is None) == (not self.target_columns):
+            allowed = "a column, or null together with data.target_columns; never both or none"
+            raise ArgumentError("class_column", self.class_column, allowed)
+        if self.target_columns and self.num_classes is not None:
+            raise ArgumentError("num_classes", self.num_classes, "null: numbers have no classes")
+        if len(set(self.target_columns)) < len(self.target_columns):
+            raise ArgumentError("target_columns", self.target_columns, "each column once")
+        return self
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The columns of numbers."""
+        return tuple(self.target_columns)
+
+
+DataSettings: TypeAlias = FolderData | TableData
 
 
 #: The model's own: its input and the layer that normalises.
@@ -251,7 +293,7 @@ class Settings(_Group):
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     # `version`, since pydantic keeps the name `schema` for itself.
     version: Literal[1] = Field(alias="schema")
-    data: DataSettings
+    data: DataSettings = Field(discriminator="format")
     augment: Augmentation
     model: ModelSettings
     optimizer: OptimizerSettings = Field(discriminator="name")
@@ -345,7 +387,7 @@ def _field_types(model: Any) -> dict[str, Any]:
 
 
 def _member(annotation: Any, value: Any) -> Any:
-    """The type in a union of groups that `value` says it is, by its `name` or `type`."""
+    """The type in a union of groups that `value` says it is, by its `type`, `format` or `name`."""
     if get_origin(annotation) is Annotated:
         return _member(get_args(annotation)[0], value)
     members = [_unwrap(member) for member in _union_members(annotation)]
@@ -354,9 +396,9 @@ def _member(annotation: Any, value: Any) -> Any:
             dataclasses.is_dataclass(member) or issubclass(member, BaseModel)
         ):
             fields = _field_types(member)
-            tags = [get_args(fields[key]) for key in ("type", "name") if key in fields]
-            tag = value.get("type", value.get("name")) if isinstance(value, Mapping) else None
-            if len(members) == 1 or not tags or tag in tags[0]:
+            keys = [key for key in ("type", "format", "name") if key in fields]
+            tag = value.get(keys[0]) if keys and isinstance(value, Mapping) else None
+            if len(members) == 1 or not keys or tag in get_args(fields[keys[0]]):
                 return member
     return members[0]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from pydantic import TypeAdapter
 
 from convforge.settings import DataSettings
 
@@ -63,6 +64,7 @@ def data_settings(**changes: Any) -> DataSettings:
     """For 8×8 RGB pictures; `changes` replaces keys."""
     values: dict[str, Any] = {
         "name": "pictures",
+        "format": "folders",
         "path": "pictures.zip",
         "channels": 3,
         "size": [8, 8],
@@ -73,4 +75,4 @@ def data_settings(**changes: Any) -> DataSettings:
         "shard_examples": 10,
         "num_classes": None,
     }
-    return DataSettings.model_validate({**values, **changes})
+    return TypeAdapter(DataSettings).validate_python({**values, **changes})

@@ -317,14 +317,14 @@ import os
 from pathlib import Path
 from convforge.data import preparation
 from convforge.progress import Progress, Verbosity
-from convforge.settings import DataSettings
+from convforge.settings import FolderData
 write = preparation.write_shards
 def killed(folder, split, *rest, **named):
     if split == "validation":
         os.kill(os.getpid(), {int(kill)})
     return write(folder, split, *rest, **named)
 preparation.write_shards = killed
-settings = DataSettings.model_validate_json({data_settings().model_dump_json()!r})
+settings = FolderData.model_validate_json({data_settings().model_dump_json()!r})
 preparation.prepare(settings, Path({str(archive)!r}), Path({str(tmp_path / "out")!r}),
                     Progress(Verbosity.QUIET))
 """

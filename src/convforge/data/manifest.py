@@ -47,6 +47,16 @@ class Statistics(_Entry):
     covariance: list[list[float]]
 
 
+class Target(_Entry):
+    """A number that every example carries, and how it is spread over the training split."""
+
+    name: str
+    mean: float
+    std: float
+    min: float
+    max: float
+
+
 class BadItem(_Entry):
     """A file that was left out, and why."""
 
@@ -57,14 +67,16 @@ class BadItem(_Entry):
 class Manifest(_Entry):
     """A prepared data set."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     name: str
     #: SHA-256 over classes, splits, labels and the content of every image.
     digest: str
     #: The `data` group of the config that made it.
     config: dict[str, Any]
     source: str
+    #: Empty where the examples carry numbers to predict, and then `targets` names these.
     classes: list[str]
+    targets: list[Target]
     #: Height, width, channels.
     image_shape: Annotated[list[int], Field(min_length=3, max_length=3)]
     splits: dict[str, Split]

@@ -23,11 +23,13 @@ def write_shards(
     split: str,
     pixels: NDArray[np.uint8],
     order: Sequence[int],
-    labels: Sequence[int],
+    answers: NDArray[np.int64] | NDArray[np.float32],
     *,
     shard_examples: int,
 ) -> list[Shard]:
     """Write the rows `order` of `pixels` `(n, height, width, channels)` as shards.
+
+    `answers` are the labels `(len(order),)`, or the targets `(len(order), targets)`.
 
     An example's index is its place in `order`; augmentation is drawn from it.
 
@@ -39,21 +41,25 @@ def write_shards(
     for number, start in enumerate(starts):
         path = folder / f"{split}-{number:05d}-of-{len(starts):05d}.tfrecord"
         stop = min(start + shard_examples, len(order))
-        write_records(path, _chunks(pixels, order, labels, start, stop))
+        write_records(path, _chunks(pixels, order, answers, start, stop))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         shards.append(Shard(file=path.name, examples=stop - start, sha256=digest))
     return shards
 
 
 def _chunks(
-    pixels: NDArray[np.uint8], order: Sequence[int], labels: Sequence[int], start: int, stop: int
+    pixels: NDArray[np.uint8],
+    order: Sequence[int],
+    answers: NDArray[np.int64] | NDArray[np.float32],
+    start: int,
+    stop: int,
 ) -> Iterator[bytes]:
     step = max(1, _CHUNK_BYTES // pixels[0].nbytes)
     for first in range(start, stop, step):
         last = min(first + step, stop)
         yield encode_chunk(
             pixels[list(order[first:last])],
-            np.asarray(labels[first:last], np.int64),
+            answers[first:last],
             np.arange(first, last, dtype=np.int64),
         )
 

@@ -10,7 +10,7 @@ from convforge.errors import InputError
 
 SPLITS = ("train", "validation", "test")
 
-_FOLDERS = {
+FOLDERS = {
     "train": "train",
     "training": "train",
     "val": "validation",
@@ -31,6 +31,8 @@ class Item:
     split: str | None
     #: BLAKE2b of the file's bytes.
     content_hash: bytes
+    #: The numbers to predict; then all labels are empty.
+    targets: tuple[float, ...] = ()
 
 
 def place(name: str) -> tuple[str | None, str | None]:
@@ -44,7 +46,7 @@ def place(name: str) -> tuple[str | None, str | None]:
     """
     folders = [folder for folder in name.split("/")[:-1] if folder not in ("", ".")]
     label = folders[-1] if folders else None
-    split = _FOLDERS.get(folders[-2].lower()) if len(folders) > 1 else None
+    split = FOLDERS.get(folders[-2].lower()) if len(folders) > 1 else None
     return split, label
 
 

@@ -24,7 +24,8 @@ from convforge.data import tensorflow_ops
 from convforge.data.manifest import Manifest
 
 #: Images `(batch, height, width, channels)` float32 in 0..255, and labels: the classes `(batch,)`
-#: int64, or the drawn parameters that were asked for, `(batch, number of targets)` float32.
+#: int64, or `(batch, number of targets)` float32: the numbers that the data bring for prediction,
+#: or the drawn parameters that were asked for.
 Batches = Any
 
 # Records read ahead of the one being used; each holds a few megabytes.
@@ -226,17 +227,22 @@ class Stream:
         return tuple(tf.concat(parts, axis=0) for parts in zip(*found, strict=True))
 
     def _parse(self, record: Any) -> tuple[Any, Any, Any]:
+        targets = len(self.manifest.targets)
+        answers = "targets" if targets else "labels"
         features = tf.io.parse_single_example(
             record,
             {
                 "images": tf.io.FixedLenFeature([], tf.string),
-                "labels": tf.io.VarLenFeature(tf.int64),
+                answers: tf.io.VarLenFeature(tf.float32 if targets else tf.int64),
                 "indices": tf.io.VarLenFeature(tf.int64),
             },
         )
         pixels = tf.io.decode_raw(features["images"], tf.uint8)
         images = tf.reshape(pixels, (-1, *self.manifest.image_shape))
-        return images, features["labels"].values, features["indices"].values
+        labels = features[answers].values
+        if targets:
+            labels = tf.reshape(labels, (-1, targets))
+        return images, labels, features["indices"].values
 
     def _example(
         self, seed: int, augmentation: Augmentation, targets: Sequence[str]

@@ -28,13 +28,21 @@ def write_records(path: Path, records: Iterable[bytes]) -> None:
 
 
 def encode_chunk(
-    images: NDArray[np.uint8], labels: NDArray[np.int64], indices: NDArray[np.int64]
+    images: NDArray[np.uint8],
+    answers: NDArray[np.int64] | NDArray[np.float32],
+    indices: NDArray[np.int64],
 ) -> bytes:
-    """A `tf.train.Example` with the features `images` (bytes), `labels` and `indices`."""
+    """A `tf.train.Example` of the features `images` (bytes), `indices`, and the right answers.
+
+    Integers `(n,)` are the feature `labels`; floats `(n, targets)` are `targets`, row by row.
+    """
     example = _Example()
     feature = example.features.feature
     feature["images"].bytes_list.value.append(np.ascontiguousarray(images).tobytes())
-    feature["labels"].int64_list.value.extend(labels.tolist())
+    if answers.dtype == np.int64:
+        feature["labels"].int64_list.value.extend(answers.tolist())
+    else:
+        feature["targets"].float_list.value.extend(answers.ravel().tolist())
     feature["indices"].int64_list.value.extend(indices.tolist())
     return bytes(example.SerializeToString(deterministic=True))
 
@@ -55,11 +63,17 @@ def _example_class() -> Any:
     )
     field = descriptor_pb2.FieldDescriptorProto
     many, one = field.LABEL_REPEATED, field.LABEL_OPTIONAL
-    for name, kind in (("BytesList", field.TYPE_BYTES), ("Int64List", field.TYPE_INT64)):
+    lists = {
+        "BytesList": field.TYPE_BYTES,
+        "FloatList": field.TYPE_FLOAT,
+        "Int64List": field.TYPE_INT64,
+    }
+    for name, kind in lists.items():
         file.message_type.add(name=name).field.add(name="value", number=1, label=many, type=kind)
     feature = file.message_type.add(name="Feature")
     feature.oneof_decl.add(name="kind")
-    for name, number, kind in (("bytes_list", 1, "BytesList"), ("int64_list", 3, "Int64List")):
+    members = {"bytes_list": "BytesList", "float_list": "FloatList", "int64_list": "Int64List"}
+    for number, (name, kind) in enumerate(members.items(), start=1):
         feature.field.add(
             name=name,
             number=number,

@@ -16,7 +16,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from convforge.composition import compose_config, project_root, read_params, settings_of
-from convforge.data.sources import open_source
+from convforge.data.sources import find_sources
 from convforge.progress import Progress
 from convforge.settings import resolve_path
 from convforge.stages.entry import add_verbosity, progress_of, run_guarded
@@ -40,7 +40,7 @@ def compose(root: Path, overrides: Sequence[str], progress: Progress) -> None:
         text = OmegaConf.to_yaml(config)
         path.write_text(text, encoding="utf-8")
         progress.say(f"{PARAMS}: composed from conf/")
-    open_source(resolve_path(settings.data.path, root))
+    find_sources(settings.data, resolve_path(settings.data.path, root))
 
 
 def difference(root: Path, overrides: Sequence[str]) -> list[str]:

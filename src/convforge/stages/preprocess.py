@@ -13,7 +13,7 @@ from filelock import FileLock
 from convforge.composition import project_root, read_params
 from convforge.data.manifest import Manifest, is_prepared
 from convforge.data.preparation import prepare
-from convforge.data.sources import open_source
+from convforge.data.sources import find_sources
 from convforge.errors import InputError
 from convforge.progress import Progress
 from convforge.settings import Settings, resolve_path
@@ -46,8 +46,8 @@ def prepared(settings: Settings, root: Path, progress: Progress) -> Path:
     of the source's files, so commands beside DVC share it and touch nothing of DVC's.
     """
     source = resolve_path(settings.data.path, root)
-    open_source(source)
-    key = hashlib.sha256(settings.data.model_dump_json().encode() + _stamp(source)).hexdigest()
+    stamps = b"".join(_stamp(path) for path in find_sources(settings.data, source))
+    key = hashlib.sha256(settings.data.model_dump_json().encode() + stamps).hexdigest()
     folder = root / "outputs" / "data" / f"{settings.data.name}-{key[:16]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     # The jobs of a sweep ask for the same data at the same time.

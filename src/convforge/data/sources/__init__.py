@@ -13,6 +13,7 @@ from convforge.data.sources.archive import TarSource, ZipSource
 from convforge.data.sources.folder import FolderSource
 from convforge.data.sources.watch import Watch, ignore
 from convforge.errors import InputError
+from convforge.settings import DataSettings
 
 #: Files that operating systems leave in folders; they are counted, not reported as bad images.
 _LITTER = {".ds_store", "thumbs.db", "desktop.ini"}
@@ -32,6 +33,19 @@ class Source(Protocol):
         `watch` is told the share of the source that was read, before each file.
         """
         ...
+
+
+def find_sources(settings: DataSettings, path: Path) -> list[Path]:
+    """Every file and folder that the data at `path` are read from.
+
+    Raises:
+        InputError: one is not there, or is of no known kind; nothing was read yet.
+    """
+    if settings.format != "table":
+        return [open_source(path).path]
+    if not path.is_file():
+        raise InputError(f"data.path={path} is not there, or is no file")
+    return [path, open_source(path.parent / (settings.images or "")).path]
 
 
 def open_source(path: Path) -> Source:

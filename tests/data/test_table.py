@@ -1,0 +1,178 @@
+"""A table of file names with classes or with numbers to predict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pytest
+from image_files import data_settings, picture, write_folder, write_zip
+from pyarrow import parquet
+
+from convforge.augment.settings import Augmentation
+from convforge.data.decode import decode
+from convforge.data.manifest import Manifest
+from convforge.data.preparation import prepare
+from convforge.data.stream import Stream
+from convforge.errors import InputError
+from convforge.progress import Progress, Verbosity
+
+QUIET = Progress(Verbosity.QUIET)
+NAMES = [f"photos/{number}.png" for number in range(20)]
+TARGETS = {name: (float(number), -0.5 * number) for number, name in enumerate(NAMES)}
+Rows = list[dict[str, Any]]
+
+
+def _rows() -> Rows:
+    """Each file with a class, a split and two numbers."""
+    return [
+        {
+            "file": name,
+            "class": "ab"[number % 2],
+            "split": ("train", "train", "validation", "test")[number % 4],
+            "angle": TARGETS[name][0],
+            "tilt": TARGETS[name][1],
+        }
+        for number, name in enumerate(NAMES)
+    ]
+
+
+def _folder(tmp_path: Path) -> Path:
+    """Where table and files lie; the output must lie elsewhere."""
+    folder = tmp_path / "given"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def write_csv(path: Path, rows: Rows) -> Path:
+    lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
+    return path
+
+
+def write_parquet(path: Path, rows: Rows) -> Path:
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    return path
+
+
+def _prepare(tmp_path: Path, table: Path, **changes: Any) -> Manifest:
+    write_folder(table.parent, {name: picture(number) for number, name in enumerate(NAMES)})
+    keys = {
+        "format": "table",
+        "images": None,
+        "file_column": "file",
+        "class_column": "class",
+        "target_columns": [],
+        "split_column": None,
+    }
+    settings = data_settings(**{**keys, **changes})
+    return prepare(settings, table, tmp_path / "out", QUIET)
+
+
+NUMBERS: dict[str, Any] = {"class_column": None, "target_columns": ["angle", "tilt"]}
+
+
+@pytest.mark.parametrize("write", [write_csv, write_parquet])
+def test_its_classes_and_splits_reach_the_examples(
+    tmp_path: Path, write: Callable[[Path, Rows], Path]
+) -> None:
+    path = _folder(tmp_path) / ("t.csv" if write is write_csv else "t.parquet")
+    manifest = _prepare(tmp_path, write(path, _rows()), split_column="split")
+    assert manifest.classes == ["a", "b"]
+    assert {name: split.class_counts for name, split in manifest.splits.items()} == {
+        "train": [5, 5],
+        "validation": [5, 0],
+        "test": [0, 5],
+    }
+
+
+def test_its_numbers_are_streamed_beside_their_images(tmp_path: Path) -> None:
+    manifest = _prepare(tmp_path, write_csv(_folder(tmp_path) / "t.csv", _rows()), **NUMBERS)
+    assert manifest.classes == []
+    stream = Stream(tmp_path / "out", manifest, batch_size=4)
+    given = {
+        decode(picture(number), channels=3).tobytes(): TARGETS[name]
+        for number, name in enumerate(NAMES)
+    }
+    read = {}
+    for split in manifest.splits:
+        for images, targets in stream.sequential(split):
+            assert targets.dtype == "float32"
+            assert targets.shape == (len(images), 2)
+            pixels = images.numpy().astype(np.uint8)
+            rows = zip(pixels, targets.numpy(), strict=True)
+            read |= {image.tobytes(): tuple(row) for image, row in rows}
+    assert read == given
+    batches = stream.training(seed=0, augmentation=Augmentation(), shuffle_bytes=1 << 20)
+    images, targets = next(iter(batches))
+    for image, row in zip(images.numpy().astype(np.uint8), targets.numpy(), strict=True):
+        assert given[image.tobytes()] == tuple(row)
+
+
+def test_the_manifest_says_how_the_training_splits_numbers_are_spread(tmp_path: Path) -> None:
+    table = write_csv(_folder(tmp_path) / "t.csv", _rows())
+    manifest = _prepare(tmp_path, table, split_column="split", **NUMBERS)
+    angles = [row["angle"] for row in _rows() if row["split"] == "train"]
+    angle, tilt = manifest.targets
+    assert (angle.name, tilt.name) == ("angle", "tilt")
+    assert (angle.min, angle.max) == (min(angles), max(angles))
+    assert angle.mean == pytest.approx(np.mean(angles))
+    assert tilt.std == pytest.approx(0.5 * np.std(angles))
+
+
+@pytest.mark.parametrize("value", ["", "nan", "inf", "12 degrees"])
+def test_a_number_that_is_none_is_reported_with_its_file(tmp_path: Path, value: str) -> None:
+    rows = _rows()
+    rows[3]["tilt"] = value
+    manifest = _prepare(tmp_path, write_csv(_folder(tmp_path) / "t.csv", rows), **NUMBERS)
+    (bad,) = manifest.bad_items
+    assert bad.name == NAMES[3]
+    assert bad.reason.startswith("tilt=")
+    assert sum(split.examples for split in manifest.splits.values()) == 19
+
+
+def test_a_number_missing_in_parquet_is_reported_too(tmp_path: Path) -> None:
+    rows = [{**row, "tilt": None if row["angle"] == 3 else row["tilt"]} for row in _rows()]
+    manifest = _prepare(tmp_path, write_parquet(_folder(tmp_path) / "t.parquet", rows), **NUMBERS)
+    assert [item.name for item in manifest.bad_items] == [NAMES[3]]
+    assert math.isfinite(manifest.targets[1].mean)
+
+
+def test_the_files_may_lie_in_an_archive(tmp_path: Path) -> None:
+    write_zip(_folder(tmp_path) / "photos.zip", {name: picture(n) for n, name in enumerate(NAMES)})
+    manifest = _prepare(
+        tmp_path, write_csv(_folder(tmp_path) / "t.csv", _rows()), images="photos.zip"
+    )
+    assert sum(split.examples for split in manifest.splits.values()) == 20
+
+
+def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"data\.class_column='kind' is no column.*file, class"):
+        _prepare(tmp_path, write_csv(_folder(tmp_path) / "t.csv", _rows()), class_column="kind")
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_a_table_that_is_none_is_one_plain_error(tmp_path: Path, name: str) -> None:
+    (_folder(tmp_path) / name).write_bytes(bytes(range(256)) * 20)
+    with pytest.raises(InputError, match="is not a readable"):
+        _prepare(tmp_path, _folder(tmp_path) / name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"class_column": None}, "class_column"),
+        ({"target_columns": ["angle"]}, "class_column"),
+        ({**NUMBERS, "num_classes": 3}, "num_classes"),
+        ({**NUMBERS, "target_columns": ["angle", "angle"]}, "target_columns"),
+    ],
+)
+def test_classes_and_numbers_exclude_each_other(
+    tmp_path: Path, changes: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(ValueError, match=expected):
+        _prepare(tmp_path, _folder(tmp_path) / "t.csv", **changes)
