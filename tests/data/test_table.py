@@ -143,7 +143,8 @@ def test_a_number_missing_in_parquet_is_reported_too(tmp_path: Path) -> None:
 
 
 def test_the_files_may_lie_in_an_archive(tmp_path: Path) -> None:
-    write_zip(_folder(tmp_path) / "photos.zip", {name: picture(n) for n, name in enumerate(NAMES)})
+    files = {name: picture(number) for number, name in enumerate(NAMES)}
+    write_zip(_folder(tmp_path) / "photos.zip", files)
     manifest = _prepare(
         tmp_path, write_csv(_folder(tmp_path) / "t.csv", _rows()), images="photos.zip"
     )
