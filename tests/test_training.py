@@ -18,7 +18,8 @@ from convforge.errors import InputError
 from convforge.prediction import load_predictor
 from convforge.progress import Progress, Verbosity
 from convforge.settings import ConstantSchedule, CosineSchedule, Settings, StepSchedule
-from convforge.stages.evaluate import evaluate, score
+from convforge.report.scores import class_scores
+from convforge.stages.evaluate import evaluate
 from convforge.stages.train import train
 from convforge.tracking.journal import Journal
 from convforge.training.optimization import learning_rate
@@ -136,7 +137,7 @@ def test_the_evaluation_is_that_of_the_saved_model(
     figures = evaluate(settings, run, digits, tmp_path / "out", tmp_path, QUIET)
     stream = Stream(digits, Manifest.read(digits), 100)
     images, labels = next(iter(stream.sequential("test")))
-    probabilities = load_predictor(run).probabilities(images.numpy())
+    probabilities = load_predictor(run).outputs(images.numpy())
     assert figures["test_images"] == 100
     assert figures["test_accuracy"] == np.mean(probabilities.argmax(1) == labels.numpy())
     given = probabilities[np.arange(100), labels.numpy()].astype(float)
@@ -150,9 +151,10 @@ def test_the_evaluation_is_that_of_the_saved_model(
     assert left >= {"metrics.json", "predictions.csv", "confusion.png", "worst_errors.png"}
 
 
-def test_a_probability_that_rounds_to_zero_keeps_the_loss_finite() -> None:
-    figures = score(np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]], np.float32))
-    assert figures["test_loss"] == pytest.approx(-math.log(np.finfo(np.float32).tiny) / 2)
+def test_logits_whose_probability_rounds_to_zero_keep_the_loss_exact() -> None:
+    logits = np.array([[-400.0, 400.0], [-400.0, 400.0]], np.float32)
+    figures = class_scores(np.array([0, 1]), logits)
+    assert figures["test_loss"] == 400
     assert figures["test_accuracy"] == 0.5
 
 

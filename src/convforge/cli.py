@@ -327,9 +327,13 @@ def _predict(arguments: argparse.Namespace) -> None:
     predictor = load_predictor(arguments.model)
     import numpy as np
 
-    for path, row in zip(arguments.images, predictor.probabilities(np.stack(images)), strict=True):
-        best = row.argsort()[::-1][: arguments.top]
-        print(f"{path}: " + ", ".join(f"{card.classes[i]} {row[i]:.1%}" for i in best))
+    for path, row in zip(arguments.images, predictor.outputs(np.stack(images)), strict=True):
+        if card.targets:
+            said = [f"{name} {number:.4g}" for name, number in zip(card.targets, row, strict=True)]
+        else:
+            best = row.argsort()[::-1][: arguments.top]
+            said = [f"{card.classes[i]} {row[i]:.1%}" for i in best]
+        print(f"{path}: {', '.join(said)}")
 
 
 def _add_summary(commands: Any) -> None:

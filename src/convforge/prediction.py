@@ -23,7 +23,9 @@ class ModelCard(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
+    #: What the outputs stand for: classes, or else the numbers that it predicts.
     classes: list[str]
+    targets: list[str] = []
     #: Height, width, channels of the pixels it takes, 0..255.
     image_shape: list[int]
     data_digest: str
@@ -37,8 +39,12 @@ class Predictor:
     model: Any
     card: ModelCard
 
-    def probabilities(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Class probabilities `(n, classes)` of pixels `(n, height, width, channels)` in 0..255."""
+    def outputs(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Class probabilities or predicted numbers `(n, outputs)`.
+
+        Args:
+            images: pixels `(n, height, width, channels)` in 0..255.
+        """
         return np.asarray(self.model.predict(np.asarray(images, np.float32), verbose=0))
 
 

@@ -16,8 +16,8 @@ class _ServedModel:
         self._predictor = predictor
 
     def predict(self, model_input: Any, params: Any = None) -> NDArray[np.float32]:
-        """Class probabilities for pixels `(n, height, width, channels)` in 0..255."""
-        return self._predictor.probabilities(np.asarray(model_input))
+        """Class probabilities or numbers for pixels `(n, height, width, channels)` in 0..255."""
+        return self._predictor.outputs(np.asarray(model_input))
 
 
 def _load_pyfunc(path: str) -> _ServedModel:

@@ -29,9 +29,10 @@ from typing import (
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from convforge.augment.settings import Augmentation
+from convforge.augment.targets import check_targets
 from convforge.errors import InputError
 from convforge.geometry import ArgumentError
-from convforge.models.specs import Activation, AnyLayerSpec, LayerSpec
+from convforge.models.specs import Activation, AnyLayerSpec, LayerSpec, SoftmaxSpec
 from convforge.models.summary import LayerCost, LayerError, layer_costs
 
 
@@ -143,29 +144,62 @@ class ModelSettings(_Group):
                 raise ArgumentError("layers", name, allowed)
         return self
 
-    def specs(self) -> dict[str, LayerSpec]:
-        """The layers that are there."""
-        return {name: spec for name, spec in self.layers.items() if spec is not None}
+    def specs(self, *, regression: bool = False) -> dict[str, LayerSpec]:
+        """The layers that are there; a regression has no use for a final softmax."""
+        there = self.layers.items()
+        specs: dict[str, LayerSpec] = {name: spec for name, spec in there if spec is not None}
+        if regression and specs and isinstance(list(specs.values())[-1], SoftmaxSpec):
+            specs.popitem()
+        return specs
 
-    def costs(self, image_shape: tuple[int, ...], num_classes: int) -> list[LayerCost]:
+    def costs(
+        self, image_shape: tuple[int, ...], outputs: int, *, regression: bool = False
+    ) -> list[LayerCost]:
         """What each layer costs on images of `image_shape`.
 
+        Args:
+            image_shape: height, width, channels.
+            outputs: the number of classes, or of numbers to predict.
+            regression: whether it predicts numbers.
+
         Raises:
-            InputError: a layer does not fit its input, or the last is no softmax over the classes.
+            InputError: a layer does not fit its input, or the last is no softmax over the classes,
+                or has not one unit for each number.
         """
-        specs = self.specs()
+        specs = self.specs(regression=regression)
         try:
-            rows = layer_costs(specs, image_shape=image_shape, num_classes=num_classes)
+            rows = layer_costs(specs, image_shape=image_shape, num_classes=outputs)
         except LayerError as error:
             raise InputError(f"model.layers.{error.layer}: {error}") from error
-        if not rows or rows[-1].type != "softmax":
+        if not rows or (rows[-1].type != "softmax" and not regression):
             raise InputError("model.layers must end with a layer of type softmax")
-        if rows[-1].output_shape != (num_classes,):
+        if rows[-1].output_shape != (outputs,):
+            there = "numbers to predict" if regression else "classes"
             raise InputError(
                 f"model.layers.{rows[-1].name}: its output is {rows[-1].output_shape}, but there "
-                f"are {num_classes} classes; `units: null` means as many as there are"
+                f"are {outputs} {there}; `units: null` means as many as there are"
             )
         return rows
+
+
+class ClassificationTask(_Group):
+    """Which class is it?"""
+
+    name: Literal["classification"]
+
+
+class RegressionTask(_Group):
+    """How much is it? The numbers that the data bring, or that the augmentation drew."""
+
+    name: Literal["regression"]
+    drawn: Annotated[list[str], Field(min_length=1)] | None
+    standardize: bool
+
+
+class LossSettings(_Group):
+    """Equations (9) to (12)."""
+
+    name: Literal["cross_entropy", "mse", "mae", "hinge"]
 
 
 class _GradientDescent(_Group):
@@ -282,6 +316,7 @@ class NoTracking(_Group):
     name: Literal["none"]
 
 
+TaskSettings: TypeAlias = ClassificationTask | RegressionTask
 OptimizerSettings: TypeAlias = SGDSettings | MomentumSGDSettings
 ScheduleSettings: TypeAlias = ConstantSchedule | CosineSchedule | StepSchedule
 TrackingSettings: TypeAlias = MLflowTracking | NoTracking
@@ -296,10 +331,26 @@ class Settings(_Group):
     data: DataSettings = Field(discriminator="format")
     augment: Augmentation
     model: ModelSettings
+    task: TaskSettings = Field(discriminator="name")
+    loss: LossSettings
     optimizer: OptimizerSettings = Field(discriminator="name")
     schedule: ScheduleSettings = Field(discriminator="name")
     trainer: TrainerSettings
     tracking: TrackingSettings = Field(discriminator="name")
+
+    @property
+    def drawn_targets(self) -> tuple[str, ...]:
+        """The augmentation's parameters that are to be predicted."""
+        return tuple(self.task.drawn or ()) if isinstance(self.task, RegressionTask) else ()
+
+    @model_validator(mode="after")
+    def _loss_fits_task(self) -> Self:
+        if self.task.name == "regression" and self.loss.name == "cross_entropy":
+            raise ArgumentError("loss", "cross_entropy", "mse, mae or hinge with task=regression")
+        if self.drawn_targets and self.loss.name == "hinge":
+            raise ArgumentError("loss", "hinge", "mse or mae with task.drawn: it needs −1 and 1")
+        check_targets(self.drawn_targets, self.augment, argument="task.drawn")
+        return self
 
     @classmethod
     def parse(cls, config: Mapping[str, Any]) -> Settings:
@@ -319,7 +370,8 @@ class Settings(_Group):
 def _explain(error: Any, config: Mapping[str, Any]) -> str:
     """One line for one of pydantic's errors: key, value, what is allowed, nearest name."""
     path, value = _locate(error["loc"], config)
-    key, last = _dotted(path), str(error["loc"][-1])
+    # A rule about the whole config has no place in it; it names its key itself.
+    key, last = _dotted(path), str(error["loc"][-1]) if error["loc"] else ""
     context = error.get("ctx", {})
     match error["type"]:
         case "extra_forbidden" | "unexpected_keyword_argument":

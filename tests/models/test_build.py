@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from convforge import layers as lecture
-from convforge.models.build import build_model, logits_model
+from convforge.models.build import build_model, trained_model
 from convforge.models.specs import (
     Activation,
     BatchNormalizationSpec,
@@ -89,7 +89,7 @@ def test_the_names_of_the_config_are_those_of_the_keras_layers() -> None:
 
 def test_logits_and_model_share_weights_and_differ_by_the_softmax() -> None:
     model = _model(_net())
-    logits = logits_model(model)
+    logits = trained_model(model)
     assert logits.trainable_weights == model.trainable_weights
     images = _images()
     expected = keras.ops.softmax(logits(images))
@@ -106,7 +106,7 @@ def test_a_net_that_does_not_end_in_a_softmax_is_refused_by_its_last_layer() -> 
     layers = _net()
     del layers["softmax"]
     with pytest.raises(LayerError) as refusal:
-        logits_model(_model(layers))
+        trained_model(_model(layers))
     assert refusal.value.layer == "logits"
     assert "ends with a softmax" in str(refusal.value)
 

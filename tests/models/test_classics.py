@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from convforge.models.build import build_model, logits_model
+from convforge.models.build import build_model, trained_model
 from convforge.models.specs import ActivationSpec
 from convforge.settings import ModelSettings
 
@@ -95,7 +95,7 @@ def test_one_override_changes_the_activation_and_no_feature_map(
 def test_a_step_of_training_changes_every_weight(
     compose: Compose, name: str, activation: str
 ) -> None:
-    model = logits_model(_built(_published(compose, name, f"model.activation={activation}")))
+    model = trained_model(_built(_published(compose, name, f"model.activation={activation}")))
     rng = np.random.default_rng(0)
     images = rng.normal(0, 64, (4, 32, 32, 3)).astype("float32")
     before = model.get_weights()
@@ -141,7 +141,7 @@ def test_relu_before_max_pooling_is_relu_after_it(compose: Compose) -> None:
     outputs = []
     for net in nets:
         net.set_weights(weights)
-        outputs.append(keras.ops.convert_to_numpy(logits_model(net)(images)))
+        outputs.append(keras.ops.convert_to_numpy(trained_model(net)(images)))
     assert np.abs(outputs[0]).max() > 1
     np.testing.assert_array_equal(outputs[0], outputs[1])
 

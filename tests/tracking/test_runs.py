@@ -173,7 +173,7 @@ np.save({str(tmp_path / "served.npy")!r}, model.predict(np.load({str(tmp_path / 
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "(-1, 28, 28, 1) uint8"
-    expected = load_predictor(tracked.folder).probabilities(images)
+    expected = load_predictor(tracked.folder).outputs(images)
     np.testing.assert_array_equal(np.load(tmp_path / "served.npy"), expected)
 
 

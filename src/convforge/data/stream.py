@@ -22,6 +22,7 @@ from convforge.augment.parameters import threefry
 from convforge.augment.settings import Augmentation
 from convforge.data import tensorflow_ops
 from convforge.data.manifest import Manifest
+from convforge.settings import Settings
 
 #: Images `(batch, height, width, channels)` float32 in 0..255, and labels: the classes `(batch,)`
 #: int64, or `(batch, number of targets)` float32: the numbers that the data bring for prediction,
@@ -296,6 +297,18 @@ class Stream:
             )
 
         return augmented
+
+
+def held_out(stream: Stream, split: str, settings: Settings, limit_steps: int | None = None) -> Any:
+    """The batches of `split`, augmented only where the draws are what is to be predicted."""
+    drawn = settings.drawn_targets
+    return stream.sequential(
+        split,
+        limit_steps,
+        seed=settings.seed,
+        augmentation=settings.augment if drawn else None,
+        targets=drawn,
+    )
 
 
 # Numbers of the independent orders that one seed gives.

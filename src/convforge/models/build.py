@@ -60,17 +60,31 @@ def build_model(
     return keras.Model(inputs, outputs, name=name)
 
 
-def logits_model(model: keras.Model) -> keras.Model:
-    """`model` without its final softmax, sharing its weights: what the loss (9) trains on.
+def with_units(model: keras.Model, mean: Sequence[float], std: Sequence[float]) -> keras.Model:
+    """`model` with its outputs times `std` plus `mean`: standardised numbers in their own units.
 
-    Cross-entropy from logits stays exact where a probability would round to 0 or 1.
+    Args:
+        model: predicts numbers as a loss sees them, `(batch, numbers)`.
+        mean: of each number over the training examples.
+        std: of each number over the training examples.
+    """
+    # In half precision a target such as 2000.5 could not be told from 2000.
+    units = keras.layers.Rescaling(list(std), list(mean), name="units", dtype="float32")
+    return keras.Model(model.input, units(model.output), name=model.name)
+
+
+def trained_model(model: keras.Model) -> keras.Model:
+    """`model` without its last layer, sharing its weights: what a loss is computed on.
+
+    Classification ends with a softmax: cross-entropy (9) from logits stays exact where a
+    probability would round to 0 or 1. Regression ends with the targets' units (`with_units`).
 
     Raises:
-        LayerError: the last layer is not a softmax.
+        LayerError: the last layer is neither.
     """
     last = model.layers[-1]
-    if not isinstance(last, keras.layers.Softmax):
-        raise LayerError(last.name, "is the last layer, but classification ends with a softmax")
+    if not isinstance(last, keras.layers.Softmax | keras.layers.Rescaling):
+        raise LayerError(last.name, "is the last layer, but a net ends with softmax or units")
     return keras.Model(model.input, last.input, name=model.name)
 
 

@@ -16,12 +16,13 @@ def read_history(path: Path) -> dict[str, list[float]]:
 
 
 def draw_curves(history: dict[str, list[float]], path: Path) -> None:
-    """Loss and accuracy on training and validation images over the epochs, as a PNG at `path`.
+    """Loss, and accuracy or error, on training and validation images over the epochs, as a PNG.
 
     The title of each panel says the final gap between the two.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+    metrics = ("loss", "accuracy" if "accuracy" in history else "mae")
+    for axes, metric in zip(figure.subplots(1, 2), metrics, strict=True):
         training = history[metric]
         axes.plot(history["epoch"], training, marker=".", label="training (augmented, dropout on)")
         title = f"{metric}: training {training[-1]:.4f}"

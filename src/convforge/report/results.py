@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from convforge.composition import read_params
@@ -25,9 +26,8 @@ def results(root: Path) -> str:
     settings = read_params(root / "build" / "train" / CONFIG)
     return "\n".join(
         (
-            f"{settings.model.name} on {settings.data.name}: "
-            f"test accuracy {figures['test_accuracy']:.2%}, loss {figures['test_loss']:.4f}, "
-            f"{figures['test_images']:,} images",
+            f"{settings.model.name} on {settings.data.name}: test {achieved(figures)}, "
+            f"loss {figures['test_loss']:.4f}, {figures['test_images']:,} images",
             f"  run       {_run(root)}",
             "  pictures  build/train/pictures/  build/evaluate/",
             "  model     build/train/model/",
@@ -35,6 +35,18 @@ def results(root: Path) -> str:
             "dvc metrics diff, dvc plots show)",
         )
     )
+
+
+def achieved(figures: Mapping[str, float]) -> str:
+    """The figure that people ask for first.
+
+    Example:
+        >>> achieved({"test_accuracy": 0.987}), achieved({"test_mae": 3.5, "test_rmse": 4.0})
+        ('accuracy 98.70%', 'mean absolute error 3.5')
+    """
+    if "test_accuracy" in figures:
+        return f"accuracy {figures['test_accuracy']:.2%}"
+    return f"mean absolute error {figures['test_mae']:.4g}"
 
 
 def _run(root: Path) -> str:

@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def evaluate(
     """Test the model in `run` on the test split in `data` and write the results to `out`.
 
     Returns:
-        loss, accuracy and error on the test split, and how many images it has.
+        The loss, accuracy or errors on the test split, and how many images it has.
 
     Raises:
         InputError: no model in `run`, or `data` is not what it was trained on.
@@ -55,88 +56,132 @@ def evaluate(
         raise InputError(f"{run} was trained on other data than {data}: train again")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    images, labels, probabilities = _predict_all(predictor, manifest, data, settings, progress)
-    figures = score(labels, probabilities)
+    seen = _see_all(predictor, manifest, data, settings, progress)
+    describe = _describe_numbers if predictor.card.targets else _describe_classes
+    figures, pictures = describe(seen, predictor, settings.loss.name, out)
     (out / METRICS).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    pictures = _write_details(out, manifest.classes, images, labels, probabilities)
+    said = "accuracy" if "test_accuracy" in figures else "mae"
     progress.say(
-        f"test: accuracy {figures['test_accuracy']:.4f}, loss {figures['test_loss']:.4f} "
+        f"test: {said} {figures[f'test_{said}']:.4f}, loss {figures['test_loss']:.4f} "
         f"on {figures['test_images']:,} images"
     )
     _complete_run(settings, run, out, root, figures, pictures, progress)
     return figures
 
 
-def score(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> dict[str, float]:
-    """Mean cross-entropy (9) and the share of images whose most probable class is right.
+@dataclass(frozen=True)
+class _Seen:
+    """The test split, and what the loss is computed on for it: logits, or standardised numbers."""
 
-    Example:
-        >>> score(np.array([0, 1]), np.array([[0.5, 0.5], [0.0, 1.0]], "float32"))["test_accuracy"]
-        1.0
-    """
-    rows = np.arange(len(labels))
-    # A float32 probability can round to 0; the smallest normal number keeps the loss finite.
-    given = np.maximum(probabilities[rows, labels].astype(np.float64), np.finfo(np.float32).tiny)
-    accuracy = float(np.mean(probabilities.argmax(axis=1) == labels))
-    return {
-        "test_loss": float(-np.log(given).mean()),
-        "test_accuracy": accuracy,
-        "test_error": 1 - accuracy,
-        "test_images": len(labels),
-    }
+    images: NDArray[Any]
+    labels: NDArray[Any]
+    outputs: NDArray[np.float32]
 
 
-def _predict_all(
+def _see_all(
     predictor: Predictor, manifest: Manifest, data: Path, settings: Settings, progress: Progress
-) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.float32]]:
-    from convforge.data.stream import Stream
+) -> _Seen:
+    from convforge.data.stream import Stream, held_out
+    from convforge.models.build import trained_model
 
     stream = Stream(data, manifest, batch_size=256, threads=settings.trainer.input_threads)
-    images, labels, probabilities = [], [], []
+    model = trained_model(predictor.model)
+    images, labels, outputs = [], [], []
     with progress.task("evaluate", unit="images", total=stream.examples("test")) as task:
-        for batch, targets in stream.sequential("test"):
+        for batch, targets in held_out(stream, "test", settings):
             images.append(batch.numpy())
             labels.append(targets.numpy())
-            probabilities.append(np.asarray(predictor.model.predict_on_batch(images[-1])))
+            outputs.append(np.asarray(model.predict_on_batch(images[-1]), np.float32))
             task.advance(len(labels[-1]))
-    return np.concatenate(images), np.concatenate(labels), np.concatenate(probabilities)
+    return _Seen(np.concatenate(images), np.concatenate(labels), np.concatenate(outputs))
 
 
-def _write_details(
-    out: Path,
-    classes: Sequence[str],
-    images: NDArray[Any],
-    labels: NDArray[np.int64],
-    probabilities: NDArray[np.float32],
-) -> list[Path]:
-    """predictions.csv, and the pictures; returns the pictures."""
+def _describe_classes(
+    seen: _Seen, predictor: Predictor, loss: str, out: Path
+) -> tuple[Mapping[str, float], list[Path]]:
+    """The figures; predictions.csv, the confusion matrix and the worst errors go to `out`."""
     from convforge.report.confusion import confusion_matrix, draw_confusion
-    from convforge.report.sheet import draw_sheet
+    from convforge.report.scores import class_scores, probabilities_of
 
-    predicted = probabilities.argmax(axis=1)
-    given = probabilities[np.arange(len(labels)), labels]
-    with (out / PREDICTIONS).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["index", "actual", "predicted", "probability_of_actual"])
-        for index, (label, guess, probability) in enumerate(
-            zip(labels, predicted, given, strict=True)
-        ):
-            writer.writerow([index, classes[label], classes[guess], f"{probability:.6f}"])
+    classes, labels = predictor.card.classes, seen.labels
+    predicted = seen.outputs.argmax(axis=1)
+    given = probabilities_of(seen.outputs)[np.arange(len(labels)), labels]
+    _write_predictions(
+        out,
+        ["actual", "predicted", "probability_of_actual"],
+        [
+            [classes[label], classes[guess], f"{probability:.6f}"]
+            for label, guess, probability in zip(labels, predicted, given, strict=True)
+        ],
+    )
     pictures = [out / "confusion.png"]
     draw_confusion(confusion_matrix(labels, predicted, len(classes)), classes, pictures[0])
     wrong = np.flatnonzero(predicted != labels)
-    worst = wrong[np.argsort(given[wrong], kind="stable")][:_WORST]
-    if len(worst):
-        pictures.append(out / "worst_errors.png")
-        captions = [f"{classes[labels[i]]}, taken for {classes[predicted[i]]}" for i in worst]
-        rows = [worst[start : start + 8] for start in range(0, len(worst), 8)]
-        draw_sheet(
-            [[images[i] for i in row] for row in rows],
-            pictures[-1],
-            title=f"the worst of {len(wrong)} errors",
-            captions=[captions[start : start + 8] for start in range(0, len(worst), 8)],
+    worst = wrong[np.argsort(given[wrong], kind="stable")]
+    captions = [f"{classes[labels[i]]}, taken for {classes[predicted[i]]}" for i in worst]
+    pictures += _draw_worst(seen.images[worst], captions, out)
+    return class_scores(labels, seen.outputs, loss), pictures
+
+
+def _describe_numbers(
+    seen: _Seen, predictor: Predictor, loss: str, out: Path
+) -> tuple[Mapping[str, float], list[Path]]:
+    """The figures; predictions.csv, the scatter plot and the worst errors go to `out`."""
+    from convforge.report.scatter import draw_scatter
+    from convforge.report.scores import target_scores
+
+    names, actual = predictor.card.targets, seen.labels
+    std, mean = (np.asarray(part) for part in _units(predictor))
+    predicted = seen.outputs * std + mean
+    _write_predictions(
+        out,
+        [f"{kind}_{name}" for name in names for kind in ("actual", "predicted")],
+        [
+            [f"{number:.6g}" for pair in zip(*row, strict=True) for number in pair]
+            for row in zip(actual, predicted, strict=True)
+        ],
+    )
+    pictures = [out / "scatter.png"]
+    draw_scatter(actual, predicted, names, pictures[0])
+    worst = np.argsort(-np.abs((actual - predicted) / std).sum(axis=1), kind="stable")
+    captions = [
+        ", ".join(
+            f"{a:.3g}, taken for {b:.3g}" for a, b in zip(actual[i], predicted[i], strict=True)
         )
-    return pictures
+        for i in worst
+    ]
+    pictures += _draw_worst(seen.images[worst], captions, out)
+    return target_scores(actual, predicted, names, std.tolist(), loss), pictures
+
+
+def _units(predictor: Predictor) -> tuple[Sequence[float], Sequence[float]]:
+    last = predictor.model.layers[-1]
+    return last.scale, last.offset
+
+
+def _write_predictions(out: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    with (out / PREDICTIONS).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["index", *header])
+        writer.writerows([index, *row] for index, row in enumerate(rows))
+
+
+def _draw_worst(images: NDArray[Any], captions: Sequence[str], out: Path) -> list[Path]:
+    """A sheet of the first of `images`, the worst errors; none for none."""
+    from convforge.report.sheet import draw_sheet
+
+    if not len(images):
+        return []
+    path = out / "worst_errors.png"
+    shown = range(min(len(images), _WORST))
+    rows = [shown[start : start + 8] for start in range(0, len(shown), 8)]
+    draw_sheet(
+        [[images[i] for i in row] for row in rows],
+        path,
+        title=f"the worst of {len(images):,} errors",
+        captions=[[captions[i] for i in row] for row in rows],
+    )
+    return [path]
 
 
 def _complete_run(

@@ -171,7 +171,8 @@ def _save(fit: Any, out: Path, manifest: Manifest, journal: Journal) -> None:
 
     card = ModelCard(
         name=fit.settings.model.name,
-        classes=manifest.classes,
+        classes=[] if fit.targets else manifest.classes,
+        targets=list(fit.targets.names) if fit.targets else [],
         image_shape=manifest.image_shape,
         data_digest=manifest.digest,
         version=convforge.__version__,
@@ -179,18 +180,18 @@ def _save(fit: Any, out: Path, manifest: Manifest, journal: Journal) -> None:
     save_model(out / MODEL, fit.model, card)
     for picture in draw_training_pictures(fit, out / HISTORY, out / PICTURES):
         journal.artifact(picture, PICTURES)
-    journal.model(out / MODEL, _signature(card.image_shape, len(card.classes)))
+    journal.model(out / MODEL, _signature(card.image_shape, len(card.classes or card.targets)))
 
 
-def _signature(image_shape: Sequence[int], classes: int) -> dict[str, str]:
-    """MLflow's model signature: pixels in, probabilities out, any number of images."""
+def _signature(image_shape: Sequence[int], outputs: int) -> dict[str, str]:
+    """MLflow's model signature: pixels in, one number for each output, any number of images."""
 
     def tensor(dtype: str, shape: Sequence[int]) -> str:
         # Without a name, so that a served model takes {"inputs": [image, …]}.
         spec = {"dtype": dtype, "shape": [-1, *shape]}
         return json.dumps([{"type": "tensor", "tensor-spec": spec}])
 
-    return {"inputs": tensor("uint8", image_shape), "outputs": tensor("float32", [classes])}
+    return {"inputs": tensor("uint8", image_shape), "outputs": tensor("float32", [outputs])}
 
 
 def _last_figures(journal: Journal) -> Mapping[str, float]:

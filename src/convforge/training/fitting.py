@@ -9,22 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from convforge.data.manifest import Manifest
-from convforge.data.stream import Stream
-from convforge.models.build import build_model, logits_model
+from convforge.data.stream import Stream, held_out
+from convforge.errors import InputError
+from convforge.models.build import build_model, trained_model, with_units
 from convforge.progress import Progress
 from convforge.settings import Settings
 from convforge.tracking.journal import Journal
 from convforge.training.callbacks import EpochRecord, LiveProgress
+from convforge.training.objective import Targets, targets_of, training_loss, training_metrics
 from convforge.training.optimization import build_optimizer, make_optimizer
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A run prepared: the network, the same network without its softmax, and the batches.
+    """A run prepared: the network, the same network as it is trained, and the batches.
 
-    Training minimises the cross-entropy (9) of the logits; the two models share their weights.
+    The loss is computed without the last layer, softmax or units; the two models share their
+    weights. `targets` are the numbers to predict, or None for classes.
     """
 
     settings: Settings
@@ -32,6 +36,7 @@ class Fit:
     stream: Stream
     model: keras.Model
     trainable: keras.Model
+    targets: Targets | None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -60,8 +65,10 @@ class Fit:
         build_optimizer(optimizer, self.trainable.trainable_variables)
         self.trainable.compile(
             optimizer=optimizer,
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
+            loss=training_loss(
+                self.settings.loss.name, None if self.targets else len(self.manifest.classes)
+            ),
+            metrics=training_metrics(self.settings.loss.name, self.targets),
             jit_compile=False if trainer.deterministic else "auto",
         )
         total = trainer.epochs * self.examples
@@ -71,7 +78,7 @@ class Fit:
         )
         with progress.task("train", unit="images", total=total) as task:
             self.trainable.fit(
-                self.training_batches(),
+                self._standardized(self.training_batches()),
                 epochs=trainer.epochs,
                 steps_per_epoch=self.steps_per_epoch,
                 validation_data=self._validation_batches(),
@@ -99,31 +106,49 @@ class Fit:
             shuffle_bytes=trainer.shuffle_megabytes << 20,
             limit_examples=trainer.limit_examples,
             limit_steps=trainer.limit_steps,
+            targets=self.settings.drawn_targets,
         )
 
     def _validation_batches(self) -> Any:
         if not self.stream.examples("validation"):
             return None
-        return self.stream.sequential("validation", self.settings.trainer.limit_steps)
+        limit = self.settings.trainer.limit_steps
+        return self._standardized(held_out(self.stream, "validation", self.settings, limit))
+
+    def _standardized(self, batches: Any) -> Any:
+        """The batches with their numbers as the loss sees them."""
+        if self.targets is None:
+            return batches
+        mean = np.array(self.targets.mean, np.float32)
+        std = np.array(self.targets.std, np.float32)
+        return batches.map(lambda images, numbers: (images, (numbers - mean) / std))
 
 
 def prepare_fit(settings: Settings, manifest: Manifest, data: Path) -> Fit:
     """Build the network for the data.
 
     Raises:
-        InputError: a layer does not fit; names its key in the config.
+        InputError: a layer does not fit, or the data are not for the task; names the key in the
+            config.
     """
-    shape, classes = tuple(manifest.image_shape), len(manifest.classes)
-    settings.model.costs(shape, classes)
+    targets = targets_of(settings, manifest)
+    if targets is None and not manifest.classes:
+        names = ", ".join(target.name for target in manifest.targets)
+        raise InputError(f"task=classification: the data bring the numbers {names} and no classes")
+    shape = tuple(manifest.image_shape)
+    outputs = len(manifest.classes) if targets is None else len(targets.names)
+    settings.model.costs(shape, outputs, regression=targets is not None)
     model = build_model(
-        settings.model.specs(),
+        settings.model.specs(regression=targets is not None),
         image_shape=shape,
-        num_classes=classes,
+        num_classes=outputs,
         normalize=settings.model.normalize,
         mean=manifest.statistics.mean,
         std=manifest.statistics.std,
         name=settings.model.name,
     )
+    if targets is not None:
+        model = with_units(model, targets.mean, targets.std)
     trainer = settings.trainer
     stream = Stream(data, manifest, trainer.batch_size, trainer.input_threads)
-    return Fit(settings, manifest, stream, model, logits_model(model))
+    return Fit(settings, manifest, stream, model, trained_model(model), targets)
