@@ -27,7 +27,7 @@ GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 ONE_STEP = ("tracking=none", "trainer.epochs=1", "trainer.limit_steps=1")
 # Each of them fits every other, so one run tries one option of each.
-FREE = ("augment", "model", "optimizer", "schedule", "trainer")
+FREE = ("augment", "loss", "model", "optimizer", "schedule", "trainer")
 # Too large for digits, or too slow: tests/models/test_classics.py runs them on their own input.
 OWN_INPUT = ("alexnet", "maxout_cifar10")
 
@@ -49,7 +49,8 @@ def _options(*groups: str) -> list[Any]:
 
 
 def test_every_group_is_covered_below() -> None:
-    assert set(GROUPS) == {*FREE, "data", "debug", "experiment", "tracking"}
+    # tests/test_tasks.py runs both tasks.
+    assert set(GROUPS) == {*FREE, "data", "debug", "experiment", "task", "tracking"}
     tried = {override for overrides in _combinations() for override in overrides}
     assert tried == {
         f"{group}={option}"
@@ -62,7 +63,8 @@ def test_every_group_is_covered_below() -> None:
 
 @pytest.mark.parametrize(("group", "option"), _options(*GROUPS))
 def test_it_composes(shared_project: Path, group: str, option: str) -> None:
-    settings = settings_of(compose_config(shared_project, [f"{group}={option}"]))
+    loss = ["loss=mse"] if option == "regression" else []
+    settings = settings_of(compose_config(shared_project, [f"{group}={option}", *loss]))
     name = getattr(getattr(settings, group, None), "name", option)
     assert name == option, "a config is called as its file"
 

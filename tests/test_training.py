@@ -17,8 +17,8 @@ from convforge.data.manifest import Manifest
 from convforge.errors import InputError
 from convforge.prediction import load_predictor
 from convforge.progress import Progress, Verbosity
-from convforge.settings import ConstantSchedule, CosineSchedule, Settings, StepSchedule
 from convforge.report.scores import class_scores
+from convforge.settings import ConstantSchedule, CosineSchedule, Settings, StepSchedule
 from convforge.stages.evaluate import evaluate
 from convforge.stages.train import train
 from convforge.tracking.journal import Journal
