@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from convforge.progress import Progress, Verbosity
 from convforge.report.scores import class_scores, target_scores
 from convforge.settings import Settings
 from convforge.stages.evaluate import evaluate
+from convforge.stages.preprocess import prepared
 from convforge.stages.train import train
 from convforge.training.objective import EachClass, training_loss
 
@@ -193,6 +196,77 @@ def test_a_task_and_a_loss_that_do_not_go_together_are_refused_when_composed(
     with pytest.raises(InputError) as refusal:
         settings_of(compose_config(shared_project, ["augment=none", *overrides]))
     assert said in str(refusal.value)
+
+
+@pytest.fixture(scope="module")
+def measured(
+    compose: Callable[..., Settings],
+    digits_archive: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., tuple[Settings, Path]]:
+    """Digits with a table of numbers: how bright each is, and whether brighter than the mean."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("measured")
+    with zipfile.ZipFile(digits_archive) as archive:
+        names = archive.namelist()
+        brightness = {
+            name: float(np.asarray(Image.open(io.BytesIO(archive.read(name)))).mean())
+            for name in names
+        }
+    middle = np.mean(list(brightness.values()))
+    rows = [f"{name},{value},{1 if value > middle else -1}" for name, value in brightness.items()]
+    (folder / "table.csv").write_text("\n".join(["file,brightness,bright", *rows]))
+
+    def settings(column: str, *overrides: str) -> tuple[Settings, Path]:
+        composed = compose(
+            *("data=table", f"data.path={folder / 'table.csv'}", f"data.images={digits_archive}"),
+            *("data.class_column=null", f"data.target_columns=[{column}]", "data.channels=1"),
+            *("data.size=[28,28]", "model=softmax_linear", "augment=none", "task=regression"),
+            *("tracking=none", "trainer.epochs=20", *overrides),
+        )
+        return composed, prepared(composed, folder, QUIET)
+
+    return settings
+
+
+def test_a_net_learns_a_column_of_numbers(
+    measured: Callable[..., tuple[Settings, Path]], tmp_path: Path
+) -> None:
+    """Brightness is linear in the pixels, so a linear net can find it."""
+    settings, data = measured("brightness", "loss=mae", "optimizer.learning_rate=0.001")
+    train(settings, data, tmp_path / "run", tmp_path, QUIET)
+    figures = evaluate(settings, tmp_path / "run", data, tmp_path / "out", tmp_path, QUIET)
+    spread = Manifest.read(data).targets[0].std
+    assert spread > 5
+    assert figures["test_mae"] < spread / 2
+    assert load_predictor(tmp_path / "run").card.targets == ["brightness"]
+
+
+def test_a_net_learns_a_column_of_signs_by_the_hinge_loss(
+    measured: Callable[..., tuple[Settings, Path]], tmp_path: Path
+) -> None:
+    settings, data = measured("bright", "loss=hinge", "optimizer.learning_rate=0.001")
+    figures = train(settings, data, tmp_path / "run", tmp_path, QUIET)
+    tested = evaluate(settings, tmp_path / "run", data, tmp_path / "out", tmp_path, QUIET)
+    assert figures["accuracy"] > 0.8
+    assert tested["test_accuracy"] > 0.7
+
+
+def test_the_hinge_loss_refuses_a_column_of_other_numbers(
+    measured: Callable[..., tuple[Settings, Path]], tmp_path: Path
+) -> None:
+    settings, data = measured("brightness", "loss=hinge")
+    with pytest.raises(InputError, match=r"loss=hinge needs targets of −1 and 1, but brightness"):
+        train(settings, data, tmp_path / "run", tmp_path, QUIET)
+
+
+def test_classification_of_numbers_is_refused_by_their_names(
+    measured: Callable[..., tuple[Settings, Path]], tmp_path: Path
+) -> None:
+    settings, data = measured("brightness", "task=classification")
+    with pytest.raises(InputError, match=r"task=classification: .* numbers brightness and no cl"):
+        train(settings, data, tmp_path / "run", tmp_path, QUIET)
 
 
 def test_regression_without_numbers_says_where_they_may_come_from(
