@@ -53,8 +53,8 @@ def test_a_config_that_is_empty_names_every_missing_key() -> None:
     with pytest.raises(InputError) as refusal:
         Settings.parse({})
     missing = {line.removesuffix(" is missing") for line in str(refusal.value).splitlines()}
-    groups = {"data", "augment", "model", "optimizer", "schedule", "trainer", "tracking"}
-    assert missing == {"seed", "schema", *groups}
+    groups = {"data", "augment", "model", "task", "loss", "optimizer", "schedule", "trainer"}
+    assert missing == {"seed", "schema", "tracking", *groups}
 
 
 def _groups(annotation: Any) -> Iterator[type]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from convforge import layers as lecture
-from convforge.models.build import build_model, trained_model
+from convforge.models.build import build_model, trained_model, with_units
 from convforge.models.specs import (
     Activation,
     BatchNormalizationSpec,
@@ -98,6 +98,15 @@ def test_logits_and_model_share_weights_and_differ_by_the_softmax() -> None:
     assert np.asarray(model(images))[:, 0].min() > np.asarray(expected)[:, 0].min()
 
 
+def test_standardised_numbers_come_in_their_units_and_are_trained_without() -> None:
+    layers = _net()
+    del layers["softmax"]
+    model = with_units(_model(layers), mean=[10.0, 0.0, -1.0], std=[2.0, 1.0, 0.5])
+    plain = np.asarray(trained_model(model)(_images()))
+    expected = plain * [2.0, 1.0, 0.5] + [10.0, 0.0, -1.0]
+    np.testing.assert_allclose(np.asarray(model(_images())), expected, rtol=1e-5)
+
+
 def test_probabilities_sum_to_one() -> None:
     np.testing.assert_allclose(np.asarray(_model(_net())(_images())).sum(axis=1), 1, rtol=1e-6)
 
@@ -108,7 +117,7 @@ def test_a_net_that_does_not_end_in_a_softmax_is_refused_by_its_last_layer() -> 
     with pytest.raises(LayerError) as refusal:
         trained_model(_model(layers))
     assert refusal.value.layer == "logits"
-    assert "ends with a softmax" in str(refusal.value)
+    assert "ends with softmax or units" in str(refusal.value)
 
 
 @pytest.mark.parametrize(
