@@ -272,6 +272,16 @@ def test_summary_counts_a_published_net_on_what_it_was_made_for_unless_told(
     assert lines[-1].split()[1] == parameters
 
 
+def test_summary_of_a_regression_has_a_unit_for_each_number(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = ["task=regression", "loss=mse", "task.drawn=[rotation,scale]", "augment=full"]
+    assert cli.main(["summary", "model=softmax_linear", *drawn]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].strip() == "softmax_linear on 28×28×1 pixels, rotation, scale"
+    assert lines[-1].split() == ["total", "1,570", "1,568"]
+
+
 def test_summary_takes_shape_and_classes_from_the_command_line(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,7 +63,8 @@ def test_every_group_is_covered_below() -> None:
 
 @pytest.mark.parametrize(("group", "option"), _options(*GROUPS))
 def test_it_composes(shared_project: Path, group: str, option: str) -> None:
-    loss = ["loss=mse"] if option == "regression" else []
+    drawn = ["loss=mse", "task.drawn=[rotation]", "augment=full"]
+    loss = drawn if option == "regression" else []
     settings = settings_of(compose_config(shared_project, [f"{group}={option}", *loss]))
     name = getattr(getattr(settings, group, None), "name", option)
     assert name == option, "a config is called as its file"

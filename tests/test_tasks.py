@@ -179,7 +179,15 @@ def test_targets_of_another_size_train_the_same_net(
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (("task=regression",), "loss='cross_entropy' is not allowed: give mse, mae or hinge"),
+        (
+            ("task=regression", "task.drawn=[rotation]", "augment.geometry.rotation=9"),
+            "loss='cross_entropy' is not allowed: give mse, mae or hinge",
+        ),
+        (("task=regression", "loss=mse"), "task='regression' is not allowed: give classification"),
+        (
+            ("data=table", "data.class_column=null", "data.target_columns=[angle]"),
+            "task='classification' is not allowed: give regression: the data bring angle",
+        ),
         (("task=regresion",), "did you mean regression?"),
         (("loss=msse",), "did you mean mse?"),
         (("task=regression", "loss=mse", "task.drawn=[turn]"), "task.drawn='turn'"),
@@ -259,19 +267,3 @@ def test_the_hinge_loss_refuses_a_column_of_other_numbers(
     settings, data = measured("brightness", "loss=hinge")
     with pytest.raises(InputError, match=r"loss=hinge needs targets of −1 and 1, but brightness"):
         train(settings, data, tmp_path / "run", tmp_path, QUIET)
-
-
-def test_classification_of_numbers_is_refused_by_their_names(
-    measured: Callable[..., tuple[Settings, Path]], tmp_path: Path
-) -> None:
-    settings, data = measured("brightness", "task=classification")
-    with pytest.raises(InputError, match=r"task=classification: .* numbers brightness and no cl"):
-        train(settings, data, tmp_path / "run", tmp_path, QUIET)
-
-
-def test_regression_without_numbers_says_where_they_may_come_from(
-    compose: Callable[..., Settings], digits: Path, tmp_path: Path
-) -> None:
-    settings = compose("tracking=none", "task=regression", "loss=mse")
-    with pytest.raises(InputError, match=r"brings classes and no numbers; give a table"):
-        train(settings, digits, tmp_path / "run", tmp_path, QUIET)

@@ -374,13 +374,16 @@ def _summary(arguments: argparse.Namespace) -> None:
     classes = classes if arguments.classes is None else arguments.classes
     if classes is not None and classes < 2:
         raise InputError(f"--classes={classes} is not allowed: give a number ≥ 2")
-    if shape is None or classes is None:
+    numbers = settings.predicted_numbers
+    outputs = len(numbers) if numbers else classes
+    if shape is None or outputs is None:
         raise InputError(
             f"data={settings.data.name} does not say its image shape or number of classes: "
             "give --image 32x32x3 and --classes 10"
         )
-    rows = settings.model.costs(shape, classes)
-    _print_summary(f"{settings.model.name} on {_times(shape)} pixels, {classes} classes", rows)
+    rows = settings.model.costs(shape, outputs, regression=bool(numbers))
+    answers = ", ".join(numbers) if numbers else f"{classes} classes"
+    _print_summary(f"{settings.model.name} on {_times(shape)} pixels, {answers}", rows)
 
 
 def _summary_input(

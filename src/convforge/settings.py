@@ -343,6 +343,22 @@ class Settings(_Group):
         """The augmentation's parameters that are to be predicted."""
         return tuple(self.task.drawn or ()) if isinstance(self.task, RegressionTask) else ()
 
+    @property
+    def predicted_numbers(self) -> tuple[str, ...]:
+        """What a regression predicts, by name; nothing for classes."""
+        regression = isinstance(self.task, RegressionTask)
+        return (self.drawn_targets or self.data.target_names) if regression else ()
+
+    @model_validator(mode="after")
+    def _data_fit_task(self) -> Self:
+        if self.task.name == "regression" and not self.predicted_numbers:
+            allowed = "classification, or task.drawn, or data=table with data.target_columns"
+            raise ArgumentError("task", "regression", allowed)
+        if self.task.name == "classification" and self.data.target_names:
+            allowed = f"regression: the data bring {', '.join(self.data.target_names)}, no classes"
+            raise ArgumentError("task", "classification", allowed)
+        return self
+
     @model_validator(mode="after")
     def _loss_fits_task(self) -> Self:
         if self.task.name == "regression" and self.loss.name == "cross_entropy":

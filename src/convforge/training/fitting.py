@@ -13,7 +13,6 @@ import numpy as np
 
 from convforge.data.manifest import Manifest
 from convforge.data.stream import Stream, held_out
-from convforge.errors import InputError
 from convforge.models.build import build_model, trained_model, with_units
 from convforge.progress import Progress
 from convforge.settings import Settings
@@ -128,13 +127,10 @@ def prepare_fit(settings: Settings, manifest: Manifest, data: Path) -> Fit:
     """Build the network for the data.
 
     Raises:
-        InputError: a layer does not fit, or the data are not for the task; names the key in the
+        InputError: a layer does not fit, or the data are not for the loss; names the key in the
             config.
     """
     targets = targets_of(settings, manifest)
-    if targets is None and not manifest.classes:
-        names = ", ".join(target.name for target in manifest.targets)
-        raise InputError(f"task=classification: the data bring the numbers {names} and no classes")
     shape = tuple(manifest.image_shape)
     outputs = len(manifest.classes) if targets is None else len(targets.names)
     settings.model.costs(shape, outputs, regression=targets is not None)

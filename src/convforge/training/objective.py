@@ -32,7 +32,7 @@ def targets_of(settings: Settings, manifest: Manifest) -> Targets | None:
     """What a regression predicts, or None for classes.
 
     Raises:
-        InputError: the data bring no numbers, or none that the hinge loss is defined for.
+        InputError: the data bring numbers that the hinge loss is not defined for.
     """
     if not isinstance(settings.task, RegressionTask):
         return None
@@ -62,11 +62,6 @@ def _drawn(settings: Settings, manifest: Manifest) -> Targets:
 
 def _brought(settings: Settings, manifest: Manifest) -> Targets:
     columns = manifest.targets
-    if not columns:
-        raise InputError(
-            f"task=regression: data={settings.data.name} brings classes and no numbers; give a "
-            "table with data.target_columns, or task.drawn"
-        )
     if settings.loss.name == "hinge":
         for column in columns:
             # |y| ≤ 1 everywhere and a mean square of 1: all of them are −1 or 1.
