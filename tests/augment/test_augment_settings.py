@@ -39,6 +39,7 @@ WRONG: list[tuple[Any, str, Any]] = [
     (Augmentation, "fill", "wrap"),
     (Augmentation, "fill_value", 256.0),
     (Augmentation, "interpolation", "cubic"),
+    (Augmentation, "place", "gpu"),
 ]
 
 

@@ -1,8 +1,9 @@
 """The lecture's four augmentation methods, in one resampling per image, reproducible.
 
 `draw` makes parameters, `apply` moves pixels by them; both are public, so anybody can replay the
-exact augmentation of one image. The settings alone import no Keras. `TARGETS` lists the drawn
-parameters that can be labels, for a net that predicts how far an image was turned.
+exact augmentation of one image, and `draw_and_apply` is the two at once. The settings alone
+import no Keras. `TARGETS` lists the drawn parameters that can be labels, for a net that predicts
+how far an image was turned.
 
 `draw` and `apply` take `ops`, any namespace with these functions under Keras' names:
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from convforge.augment.colour import colour_basis
     from convforge.augment.layer import Augment
     from convforge.augment.parameters import draw
-    from convforge.augment.warp import apply
+    from convforge.augment.warp import apply, draw_and_apply
 
 __all__ = [
     "TARGETS",
@@ -32,10 +33,17 @@ __all__ = [
     "check_targets",
     "colour_basis",
     "draw",
+    "draw_and_apply",
     "target_values",
 ]
 
-_MODULES = {"Augment": "layer", "apply": "warp", "colour_basis": "colour", "draw": "parameters"}
+_MODULES = {
+    "Augment": "layer",
+    "apply": "warp",
+    "colour_basis": "colour",
+    "draw": "parameters",
+    "draw_and_apply": "warp",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,18 +8,23 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from convforge.augment.settings import Augmentation, Colour, Crop, Geometry, Reflection
+from convforge.geometry import ArgumentError
 
 Tensor = Any
+Shape = tuple[int | None, ...]
 
 
 @keras.saving.register_keras_serializable(package="convforge")
 class Augment(keras.layers.Layer):
     """Augments its input in training, and only resizes it otherwise.
 
-    The layer cannot know which example it sees, so it counts its training calls instead: image k
-    of call n gets the parameters of `draw(seed=seed, epoch=n, index=k)`. The count is a weight
-    of the layer, saved and restored with the model, so a resumed run goes on with new draws.
-    Inside `tf.data` the draws follow the example itself; prefer that where it is possible.
+    Called with the numbers of the examples and of the epoch, `layer(images, index=…, epoch=…)`,
+    it draws exactly what `draw(seed=seed, epoch=epoch, index=index)` does, wherever that runs; in
+    a functional model they are inputs beside the images. Called with the images alone it cannot
+    know which examples it sees, and counts its training calls instead: image k of call n gets the
+    parameters of epoch n and index k. Then its draws depend on the order of the examples. The
+    count is a weight of the layer, saved and restored with the model, so that a resumed run goes
+    on with new draws.
 
     Input: [B, H, W, C], uint8 or float, grey levels 0 to 255. Output: float32 [B, h, w, C] in the
     same unit, so put normalisation after it.
@@ -27,8 +32,12 @@ class Augment(keras.layers.Layer):
     Args:
         augmentation: An `Augmentation`.
         output_size: (h, w); by default the input's own size.
-        colour_basis: Array [C, C] of `convforge.augment.colour_basis`; needed for colour alone.
+        colour_basis: Array [C, C] of `convforge.augment.colour_basis`; needed where the
+            augmentation alters colours, and not used otherwise.
         seed: Fixes the draws.
+
+    Raises:
+        ArgumentError: The augmentation alters colours, and there is no basis to do it by.
 
     Example:
         >>> import numpy as np
@@ -51,50 +60,73 @@ class Augment(keras.layers.Layer):
         # Grey levels do not survive half precision, and the layer learns nothing.
         super().__init__(**{"dtype": "float32", "trainable": False, "autocast": False} | kwargs)
         self.augmentation = augmentation or Augmentation()
+        if self.augmentation.colour.active and colour_basis is None:
+            allowed = "an array of convforge.augment.colour_basis, since colour.strength is above 0"
+            raise ArgumentError("colour_basis", None, allowed, owner=f"Augment {self.name!r}")
         self.output_size = None if output_size is None else (output_size[0], output_size[1])
         self.colour_basis = (
             None if colour_basis is None else np.asarray(colour_basis, dtype="float32")
         )
         self.seed = seed
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Add the count of training calls."""
-        self.calls = self.add_weight(
-            name="calls", shape=(), dtype="int32", initializer="zeros", trainable=False
-        )
+    def build(self, images_shape: Shape, index_shape: Any = None, epoch_shape: Any = None) -> None:
+        """Add the count of training calls, where it is needed."""
+        self.calls: Any = None
+        if index_shape is None:
+            self.calls = self.add_weight(
+                name="calls", shape=(), dtype="int32", initializer="zeros", trainable=False
+            )
 
-    def call(self, images: Tensor, training: bool = False) -> Tensor:
-        """Augment, or resize."""
+    def call(
+        self, images: Tensor, index: Tensor = None, epoch: Tensor = None, training: bool = False
+    ) -> Tensor:
+        """Augment, or resize.
+
+        Args:
+            images: [B, H, W, C].
+            index: Numbers of the examples, integers [B]; None counts calls instead.
+            epoch: Number of the epoch, an integer or integers [B]; goes with `index`.
+            training: Whether to augment.
+        """
         # Not at the top: the package imports this file as soon as anything imports Keras, and that
-        # may be the very files that define these two.
-        from convforge.augment import apply, draw
+        # may be the very file that defines this.
+        from convforge.augment import draw_and_apply
 
-        height, width = images.shape[1:3]
-        output_size = self.output_size or (height, width)
-        augmentation = self.augmentation if training else Augmentation()
-        parameters = draw(
-            augmentation,
-            seed=self.seed,
-            epoch=self.calls.value,
-            index=keras.ops.arange(keras.ops.shape(images)[0]),
-            image_size=(height, width),
-            output_size=output_size,
-        )
-        if training:
-            self.calls.assign_add(1)
-        return apply(
+        if (index is None) != (epoch is None):
+            # A plain one: Keras adds the call's arguments to it, and makes others RuntimeErrors.
+            raise ValueError(f"Augment {self.name!r}: give index and epoch, or neither")
+        if not training:
+            return self._resized(images)
+        counts = index is None
+        augmented = draw_and_apply(
             images,
-            parameters,
-            output_size=output_size,
-            fill=self.augmentation.fill,
-            fill_value=self.augmentation.fill_value,
-            interpolation=self.augmentation.interpolation,
-            colour_basis=self.colour_basis if training else None,
+            self.augmentation,
+            seed=self.seed,
+            epoch=self.calls.value if counts else epoch,
+            index=keras.ops.arange(keras.ops.shape(images)[0]) if counts else index,
+            output_size=self.output_size,
+            colour_basis=self.colour_basis,
+        )
+        if counts:
+            self.calls.assign_add(1)
+        return augmented
+
+    def _resized(self, images: Tensor) -> Tensor:
+        from convforge.augment import draw_and_apply
+
+        if self.output_size in (None, tuple(images.shape[1:3])):
+            return keras.ops.cast(images, "float32")
+        whole = Augmentation(interpolation=self.augmentation.interpolation)
+        index = keras.ops.zeros_like(images[:, 0, 0, 0], dtype="int32")
+        return draw_and_apply(
+            images, whole, seed=0, epoch=0, index=index, output_size=self.output_size
         )
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(
+        self, images_shape: Shape, index_shape: Any = None, epoch_shape: Any = None
+    ) -> Shape:
         """(B, h, w, C)."""
-        return (input_shape[0], *(self.output_size or input_shape[1:3]), input_shape[3])
+        return (images_shape[0], *(self.output_size or images_shape[1:3]), images_shape[3])
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, as plain values."""

@@ -62,7 +62,7 @@ def draw(
     Args:
         augmentation: Which methods, how strong, how often.
         seed: The run's seed: an int or a scalar integer tensor, modulo 2³².
-        epoch: The epoch, likewise.
+        epoch: The epoch, likewise, or one for each image: integer tensor [B].
         index: Numbers of the examples in the training split: integer tensor [B], modulo 2³².
         image_size: (height, width) of the images.
         output_size: (height, width) that `apply` will produce.
@@ -114,7 +114,7 @@ def random_words(seed: Any, epoch: Any, index: Tensor, ops: Any = keras.ops) -> 
 
     Args:
         seed: First word of the key: an int or a scalar integer tensor.
-        epoch: Second word of the key.
+        epoch: Second word of the key, or one for each example: integer tensor [B].
         index: Integer tensor [B].
         ops: Namespace of the functions listed in `convforge.augment`.
 
@@ -156,10 +156,10 @@ def _shift_right(word: Tensor, distance: int, ops: Any) -> Tensor:
 
 
 def _as_word(value: Any, ops: Any) -> Tensor:
-    """An int or a scalar tensor as int32 [1, 1]."""
+    """An int, a scalar tensor or a tensor [B] as int32 [1, 1] or [1, B]."""
     if isinstance(value, int):
         value = np.array((value + 2**31) % 2**32 - 2**31, dtype="int32")
-    return ops.reshape(ops.cast(value, "int32"), (1, 1))
+    return ops.reshape(ops.cast(value, "int32"), (1, -1))
 
 
 class _Streams:

@@ -14,6 +14,7 @@ from typing import ClassVar, Literal
 from convforge.geometry import ArgumentError
 
 Range = tuple[float, float]
+Place = Literal["input", "model", "step"]
 
 
 def _check(argument: str, value: object, valid: bool, allowed: str) -> None:
@@ -166,6 +167,11 @@ class Augmentation:
             of textures; a constant suits images on a plain ground.
         fill_value: The grey level, 0 to 255, of a constant fill.
         interpolation: "bilinear", or "nearest" where no new values may appear.
+        place: Where a training run moves the pixels: "input" in the input pipeline, on the
+            processor and beside the training steps; "model" in a layer that the trained model
+            has and the saved one has not; "step" in the training step, before the model. The
+            latter two work on the accelerator. The draws are the same in all three, and so are
+            the pixels but for rounding. `draw` and `apply` do not look at it.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -177,6 +183,7 @@ class Augmentation:
     fill: Literal["reflect", "edge", "constant"] = "reflect"
     fill_value: float = 0.0
     interpolation: Literal["bilinear", "nearest"] = "bilinear"
+    place: Place = "input"
 
     def __post_init__(self) -> None:
         fills, interpolations = ("reflect", "edge", "constant"), ("bilinear", "nearest")
@@ -188,6 +195,8 @@ class Augmentation:
             self.interpolation in interpolations,
             "bilinear or nearest",
         )
+        places = ("input", "model", "step")
+        _check("place", self.place, self.place in places, "input, model or step")
 
     @property
     def active(self) -> bool:

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from convforge.augment.parameters import Parameters, Tensor
+from convforge.augment.parameters import Parameters, Tensor, draw
+from convforge.augment.settings import Augmentation
 from convforge.geometry import ArgumentError
 
 
@@ -95,6 +96,61 @@ def apply(
     if colour_basis is not None:
         pixels = _shift_colours(pixels, parameters["colour"], colour_basis, channels, ops)
     return pixels
+
+
+def draw_and_apply(
+    images: Tensor,
+    augmentation: Augmentation,
+    *,
+    seed: Any,
+    epoch: Any,
+    index: Tensor,
+    output_size: tuple[int, int] | None = None,
+    colour_basis: ArrayLike | None = None,
+    ops: Any = keras.ops,
+) -> Tensor:
+    """What training sees of `images` [B, H, W, C] in an epoch: `draw`, then `apply`.
+
+    Args:
+        images: As in `apply`.
+        augmentation: Which methods, and how pixels are read.
+        seed: As in `draw`.
+        epoch: As in `draw`.
+        index: As in `draw`.
+        output_size: (h, w), by default the images' own.
+        colour_basis: As in `apply`.
+        ops: Namespace of the functions listed in `convforge.augment`.
+
+    Returns:
+        float32 [B, h, w, C].
+
+    Raises:
+        ArgumentError: The augmentation alters colours, and there is no basis to do it by.
+    """
+    height, width = images.shape[1:3]
+    size = output_size or (int(height), int(width))
+    if augmentation.colour.active and colour_basis is None:
+        allowed = "an array of convforge.augment.colour_basis, since colour.strength is above 0"
+        raise ArgumentError("colour_basis", None, allowed)
+    parameters = draw(
+        augmentation,
+        seed=seed,
+        epoch=epoch,
+        index=index,
+        image_size=(int(height), int(width)),
+        output_size=size,
+        ops=ops,
+    )
+    return apply(
+        images,
+        parameters,
+        output_size=size,
+        fill=augmentation.fill,
+        fill_value=augmentation.fill_value,
+        interpolation=augmentation.interpolation,
+        colour_basis=colour_basis if augmentation.colour.active else None,
+        ops=ops,
+    )
 
 
 def _coordinates(matrix: Tensor, output_size: tuple[int, int], ops: Any) -> tuple[Tensor, Tensor]:

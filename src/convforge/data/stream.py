@@ -94,11 +94,15 @@ class Stream:
             targets: names from `convforge.augment.TARGETS`; with some, the labels are these drawn
                 parameters of each image, `(batch, len(targets))` float32, instead of its class.
 
+        With `augmentation.place` other than "input" the images come as they are, uint8, in a
+        mapping with what a draw follows from: "image", "index" `(batch,)` int32 and "epoch"
+        `(batch,)` int32. The labels are the same in all places.
+
         Raises:
             ArgumentError: `augmentation` draws one of `targets` the same for all images.
         """
         block = max(self.batch_size, shuffle_bytes // self._image_bytes)
-        example = self._example(seed, augmentation, targets)
+        example = self._example(seed, augmentation, targets, moves=augmentation.place == "input")
 
         def epoch_batches(epoch: Any) -> Batches:
             if limit_examples is None:
@@ -127,6 +131,7 @@ class Stream:
         seed: int = 0,
         augmentation: Augmentation | None = None,
         targets: Sequence[str] = (),
+        numbered: bool = False,
     ) -> Batches:
         """The batches of `split` in the order of the shards, the same ones in every pass.
 
@@ -139,6 +144,8 @@ class Stream:
                 split and which no training reaches.
             targets: as in `training`: "predict the rotation" is evaluated on
                 `sequential("test", seed=…, augmentation=…, targets=("rotation",))`.
+            numbered: give the images in a mapping with "index" and "epoch", for a model that
+                augments what it is trained on; see `training`.
 
         Raises:
             ArgumentError: `augmentation` draws one of `targets` the same for all images.
@@ -146,10 +153,15 @@ class Stream:
         count = ceil(self.examples(split) / self.batch_size)
         count = min(count, limit_steps or count)
         batches = self._read(self._files(split)).rebatch(self.batch_size).take(count)
-        example = self._example(seed, augmentation or Augmentation(), targets)
+        example = self._example(seed, augmentation or Augmentation(), targets, moves=True)
         epoch = _DRAWS_IN_ORDER[split]
+
+        def in_order(images: Any, labels: Any, indices: Any) -> tuple[Any, Any]:
+            inputs, answers = example(epoch, images, labels, indices)
+            return _numbered(inputs, epoch, indices) if numbered else inputs, answers
+
         batches = batches.map(
-            lambda images, labels, indices: example(epoch, images, labels, indices),
+            in_order,
             num_parallel_calls=self._parallel,
             deterministic=True,
         )
@@ -246,17 +258,19 @@ class Stream:
         return images, labels, features["indices"].values
 
     def _example(
-        self, seed: int, augmentation: Augmentation, targets: Sequence[str]
+        self, seed: int, augmentation: Augmentation, targets: Sequence[str], *, moves: bool
     ) -> Callable[..., tuple[Any, Any]]:
-        """A function of epoch, images, classes and indices that gives images and labels."""
+        """A function of epoch, images, classes and indices that gives inputs and labels."""
         names = augment.check_targets(targets, augmentation)
         draw, augmented = self._drawer(augmentation, seed), self._augmenter(augmentation, seed)
 
         def example(epoch: Any, images: Any, classes: Any, indices: Any) -> tuple[Any, Any]:
-            if not names:
-                return augmented(images, epoch, indices), classes
-            labels = augment.target_values(draw(epoch, indices), names, tensorflow_ops)
-            return augmented(images, epoch, indices), labels
+            labels = classes
+            if names:
+                labels = augment.target_values(draw(epoch, indices), names, tensorflow_ops)
+            if moves:
+                return augmented(images, epoch, indices), labels
+            return _numbered(images, epoch, indices), labels
 
         return example
 
@@ -281,17 +295,15 @@ class Stream:
         """A function of images, epoch and indices that moves the pixels."""
         if not augmentation.active:
             return lambda images, epoch, indices: tf.cast(images, tf.float32)
-        height, width, _ = self.manifest.image_shape
-        draw, basis = self._drawer(augmentation, seed), self.colour_basis(augmentation)
+        basis = self.colour_basis(augmentation)
 
         def augmented(images: Any, epoch: Any, indices: Any) -> Any:
-            return augment.apply(
+            return augment.draw_and_apply(
                 images,
-                draw(epoch, indices),
-                output_size=(height, width),
-                fill=augmentation.fill,
-                fill_value=augmentation.fill_value,
-                interpolation=augmentation.interpolation,
+                augmentation,
+                seed=seed,
+                epoch=epoch,
+                index=indices,
                 colour_basis=basis,
                 ops=tensorflow_ops,
             )
@@ -299,7 +311,14 @@ class Stream:
         return augmented
 
 
-def held_out(stream: Stream, split: str, settings: Settings, limit_steps: int | None = None) -> Any:
+def held_out(
+    stream: Stream,
+    split: str,
+    settings: Settings,
+    limit_steps: int | None = None,
+    *,
+    numbered: bool = False,
+) -> Any:
     """The batches of `split`, augmented only where the draws are what is to be predicted."""
     drawn = settings.drawn_targets
     return stream.sequential(
@@ -308,7 +327,14 @@ def held_out(stream: Stream, split: str, settings: Settings, limit_steps: int | 
         seed=settings.seed,
         augmentation=settings.augment if drawn else None,
         targets=drawn,
+        numbered=numbered,
     )
+
+
+def _numbered(images: Any, epoch: Any, indices: Any) -> dict[str, Any]:
+    """The images and what their draws follow from."""
+    index = tf.cast(indices, tf.int32)
+    return {"image": images, "index": index, "epoch": tf.fill(tf.shape(index), _word(epoch))}
 
 
 # Numbers of the independent orders that one seed gives.
@@ -333,4 +359,8 @@ def _permutation(length: Any, key: tuple[Any, Any], counter: tuple[Any, Any]) ->
 
 
 def _words(pair: tuple[Any, Any]) -> tuple[Any, Any]:
-    return tf.cast(pair[0], tf.int32), tf.cast(pair[1], tf.int32)
+    return _word(pair[0]), _word(pair[1])
+
+
+def _word(number: Any) -> Any:
+    return tf.cast(number, tf.int32)

@@ -20,6 +20,7 @@ from convforge.tracking.journal import Journal
 from convforge.training.callbacks import EpochRecord, LiveProgress
 from convforge.training.objective import Targets, targets_of, training_loss, training_metrics
 from convforge.training.optimization import build_optimizer, make_optimizer
+from convforge.training.placement import with_augmentation
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,10 @@ class Fit:
         if not self.stream.examples("validation"):
             return None
         limit = self.settings.trainer.limit_steps
-        return self._standardized(held_out(self.stream, "validation", self.settings, limit))
+        numbered = self.settings.augment.place != "input"
+        return self._standardized(
+            held_out(self.stream, "validation", self.settings, limit, numbered=numbered)
+        )
 
     def _standardized(self, batches: Any) -> Any:
         """The batches with their numbers as the loss sees them."""
@@ -147,4 +151,10 @@ def prepare_fit(settings: Settings, manifest: Manifest, data: Path) -> Fit:
         model = with_units(model, targets.mean, targets.std)
     trainer = settings.trainer
     stream = Stream(data, manifest, trainer.batch_size, trainer.input_threads)
-    return Fit(settings, manifest, stream, model, trained_model(model), targets)
+    trainable = with_augmentation(
+        trained_model(model),
+        settings.augment,
+        seed=settings.seed,
+        colour_basis=stream.colour_basis(settings.augment),
+    )
+    return Fit(settings, manifest, stream, model, trainable, targets)

@@ -1,0 +1,82 @@
+"""Where a training run moves the pixels: before the model, in a layer of it, or in its step.
+
+In all three places the same function gets the same seed, epoch and example index, so a run sees
+the same images whichever it is; see `place` of `convforge.augment.Augmentation`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from convforge.augment import Augment, Augmentation, draw_and_apply
+
+INDEX, EPOCH = "index", "epoch"
+
+
+def with_augmentation(
+    network: keras.Model,
+    augmentation: Augmentation,
+    *,
+    seed: int,
+    colour_basis: NDArray[np.floating[Any]],
+) -> keras.Model:
+    """What `fit` trains, sharing all weights with `network`.
+
+    Args:
+        network: From float images `(batch, height, width, channels)` in 0..255.
+        augmentation: The settings; `place` decides what comes back.
+        seed: Of the draws.
+        colour_basis: Of the training split, [C, C].
+
+    Returns:
+        The network itself for "input"; a model of "image", "index" and "epoch" that starts with a
+        layer named "augment" for "model"; for "step" the network with a training step of its own,
+        for mappings of the same three. None of them augments when it evaluates or predicts.
+    """
+    if augmentation.place == "model":
+        return _in_the_model(network, augmentation, seed, colour_basis)
+    if augmentation.place == "step":
+        # In a list, since Keras warns where a mapping comes for a single input.
+        trained = StepAugmented(network.inputs, network.outputs[0], name=network.name)
+        trained.augmentation, trained.seed = augmentation, seed
+        trained.colour_basis = colour_basis
+        return trained
+    return network
+
+
+def _in_the_model(
+    network: keras.Model, augmentation: Augmentation, seed: int, colour_basis: NDArray[Any]
+) -> keras.Model:
+    image = keras.Input(network.input_shape[1:], name="image")
+    index, epoch = (keras.Input((), dtype="int32", name=name) for name in (INDEX, EPOCH))
+    layer = Augment(augmentation, colour_basis=colour_basis, seed=seed, name="augment")
+    inputs = {"image": image, INDEX: index, EPOCH: epoch}
+    return keras.Model(inputs, network(layer(image, index=index, epoch=epoch)), name=network.name)
+
+
+class StepAugmented(keras.Model):
+    """A functional model whose training step augments the images of its batch first."""
+
+    augmentation: Augmentation
+    seed: int
+    colour_basis: NDArray[Any]
+
+    def augmented(self, inputs: dict[str, Any]) -> Any:
+        """The images that one training step sees."""
+        return draw_and_apply(
+            inputs["image"],
+            self.augmentation,
+            seed=self.seed,
+            epoch=inputs[EPOCH],
+            index=inputs[INDEX],
+            colour_basis=self.colour_basis,
+        )
+
+    def train_step(self, *arguments: Any) -> Any:
+        """One iteration: JAX hands over the state before the batch, the others the batch alone."""
+        *state, (inputs, *labels) = arguments
+        return super().train_step(*state, ([self.augmented(inputs)], *labels))

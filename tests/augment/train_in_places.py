@@ -1,0 +1,66 @@
+"""The same run with the pixels moved in each place: `python train_in_places.py CONFIG DATA OUT`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convforge.composition import read_params
+from convforge.data.manifest import Manifest
+from convforge.prediction import load_predictor
+from convforge.progress import Progress, Verbosity
+from convforge.settings import Settings
+from convforge.stages.train import train
+from convforge.tracking.journal import Journal
+from convforge.training import backend
+
+PLACES = ("input", "model", "step")
+QUIET = Progress(Verbosity.QUIET)
+
+
+def at(settings: Settings, place: str) -> Settings:
+    augmentation = dataclasses.replace(settings.augment, place=place)
+    return settings.model_copy(update={"augment": augmentation})
+
+
+def trained(settings: Settings, data: Path, folder: Path) -> dict[str, np.ndarray]:
+    """Each place's trained weights and validation figures, from the train stage."""
+    found = {}
+    for place in PLACES:
+        out = folder / place
+        figures = train(at(settings, place), data, out, folder, QUIET)
+        found[place] = _flat(load_predictor(out).model)
+        found[f"{place} validation"] = np.array([figures["val_loss"], figures["val_accuracy"]])
+    return found
+
+
+def fitted(settings: Settings, data: Path, folder: Path) -> dict[str, np.ndarray]:
+    """The same without the stage's pictures and files."""
+    backend.start(seed=settings.seed, deterministic=True, precision="float32")
+    from convforge.training.fitting import prepare_fit
+
+    found = {}
+    for place in PLACES:
+        (folder / place).mkdir()
+        backend.start(seed=settings.seed, deterministic=True, precision="float32")
+        fit = prepare_fit(at(settings, place), Manifest.read(data), data)
+        journal = Journal(folder / place)
+        fit.run(folder / place / "history.csv", journal, QUIET, lambda: None)
+        *_, last = (event for event in journal.events() if event.kind == "metrics")
+        figures = last.content["values"]
+        found[place] = _flat(fit.model)
+        found[f"{place} validation"] = np.array([figures["val_loss"], figures["val_accuracy"]])
+    return found
+
+
+def _flat(model: Any) -> np.ndarray:
+    return np.concatenate([np.asarray(weight).ravel() for weight in model.get_weights()])
+
+
+if __name__ == "__main__":
+    config, data, out = map(Path, sys.argv[1:])
+    np.savez(out / "results.npz", **fitted(read_params(config), data, out))
