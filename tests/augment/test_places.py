@@ -166,3 +166,20 @@ def test_held_out_images_come_with_their_numbers_where_the_model_asks_for_them(
         np.testing.assert_array_equal(labels, others)
     indices = np.concatenate([inputs["index"] for inputs, _ in numbered])
     np.testing.assert_array_equal(indices, np.arange(50))
+
+
+def test_predicting_the_rotation_has_the_same_labels_in_every_place(
+    compose: Callable[..., Settings], digits: Path
+) -> None:
+    turned = ("task=regression", "loss=mse", "task.drawn=[rotation]", "augment=light")
+    settings, manifest = compose(*SHORT[:2], *turned), Manifest.read(digits)
+    found = []
+    for place in train_in_places.PLACES:
+        fit = prepare_fit(train_in_places.at(settings, place), manifest, digits)
+        labels = [labels.numpy() for _, labels in fit.training_batches().take(3)]
+        (held_out, _), *_ = fit._validation_batches()
+        images = held_out if place == "input" else held_out["image"]
+        found.append([*labels, images.numpy()])
+    for other in found[1:]:
+        for one, same in zip(found[0], other, strict=True):
+            np.testing.assert_allclose(one, same, atol=1e-3)
