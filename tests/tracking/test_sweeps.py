@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from convforge import cli
+from convforge.settings import MLflowTracking
 from convforge.tracking.delivery import open_client
+from convforge.tracking.sweep import sweep_parent
 
 # One step of one epoch of each.
 SHORT = (
@@ -46,6 +48,24 @@ def _runs(project: Path) -> tuple[Any, list[Any]]:
     parent_ids = {child.data.tags["mlflow.parentRunId"] for child in children}
     assert parent_ids <= {parents[0].info.run_id}
     return parents[0], children
+
+
+def test_the_best_job_of_a_regression_is_the_one_with_the_smallest_error(tmp_path: Path) -> None:
+    settings = MLflowTracking(
+        name="mlflow", uri=f"sqlite:///{tmp_path}/runs.db", experiment="turns", run_name=None,
+        parent_run=None,
+    )  # fmt: skip
+    client = open_client(str(settings.uri))
+    with sweep_parent(settings, tmp_path, ["optimizer.learning_rate=0.1,0.01"], 2) as parent:
+        experiment = client.get_run(parent).info.experiment_id
+        for name, error in (("far", 20.0), ("near", 5.0)):
+            tags = {"mlflow.parentRunId": parent}
+            child = client.create_run(experiment, tags=tags, run_name=name).info.run_id
+            client.log_metric(child, "val_mae", error)
+            client.set_terminated(child)
+    data = client.get_run(parent).data
+    assert data.tags["best_run"] == "near"
+    assert data.metrics == {"best_val_mae": 5.0}
 
 
 def test_a_sweep_is_a_parent_with_named_children_and_touches_no_file_of_dvcs(

@@ -12,7 +12,8 @@ from convforge.tracking.delivery import experiment_id, open_client
 from convforge.tracking.provenance import provenance_tags
 from convforge.tracking.store import tracking_uri
 
-BEST_METRIC = "val_accuracy"
+# What says which job did best: of classes and signs, else of predicted numbers.
+_BEST_METRICS = (("val_accuracy", "DESC"), ("val_mae", "ASC"))
 
 
 @contextmanager
@@ -21,8 +22,8 @@ def sweep_parent(
 ) -> Iterator[str]:
     """An MLflow run that the jobs' runs name as their parent; ended whatever becomes of them.
 
-    Its name is the sweep's overrides; its `best_val_accuracy` and the tag `best_run` say which job
-    did best on the validation images.
+    Its name is the sweep's overrides; its `best_val_accuracy`, or `best_val_mae` of a regression, and the
+    tag `best_run` say which job did best on the validation images.
     """
     uri = tracking_uri(settings, root)
     client = open_client(uri)
@@ -47,12 +48,14 @@ def sweep_parent(
 
 
 def _log_best(client: Any, experiment: str, parent: str) -> None:
-    children = client.search_runs(
-        [experiment],
-        filter_string=f"tags.`mlflow.parentRunId` = '{parent}' AND status = 'FINISHED'",
-        order_by=[f"metrics.{BEST_METRIC} DESC"],
-        max_results=1,
-    )
-    if children and BEST_METRIC in children[0].data.metrics:
-        client.log_metric(parent, f"best_{BEST_METRIC}", children[0].data.metrics[BEST_METRIC])
-        client.set_tag(parent, "best_run", children[0].info.run_name)
+    for metric, order in _BEST_METRICS:
+        children = client.search_runs(
+            [experiment],
+            filter_string=f"tags.`mlflow.parentRunId` = '{parent}' AND status = 'FINISHED'",
+            order_by=[f"metrics.{metric} {order}"],
+            max_results=1,
+        )
+        if children and metric in children[0].data.metrics:
+            client.log_metric(parent, f"best_{metric}", children[0].data.metrics[metric])
+            client.set_tag(parent, "best_run", children[0].info.run_name)
+            return
