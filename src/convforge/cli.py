@@ -20,9 +20,13 @@ from convforge.errors import InputError
 from convforge.stages.entry import add_verbosity, progress_of, run_guarded
 
 if TYPE_CHECKING:
+    from convforge.data.manifest import Manifest
     from convforge.models.summary import LayerCost
+    from convforge.progress import Progress
     from convforge.settings import Settings
 
+# Classes that a terminal shows; the card has more.
+_MOST_LISTED = 40
 _OVERRIDES = "Hydra overrides, such as model=prelu_cnn or optimizer.learning_rate=0.01"
 
 
@@ -59,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_compose,
         _add_preprocess,
         _add_preview_augment,
+        _add_inspect_data,
         _add_train,
         _add_evaluate,
         _add_results,
@@ -237,6 +242,96 @@ def _preview_augment(arguments: argparse.Namespace) -> None:
         columns=arguments.columns,
     )
     progress.say(f"picture: {arguments.out}")
+
+
+def _add_inspect_data(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "inspect-data",
+        _inspect_data,
+        "show what a data set holds: counts, sizes, bad files, contact sheets, a data card",
+        "",
+        "data=folder data.path=photos.zip --out photos-report",
+    )
+    parser.add_argument(
+        "--out", type=Path, help="folder for card and sheets (default: in outputs/inspect-data/)"
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        help=f"a folder of prepared data, such as build/data; or {_OVERRIDES}",
+    )
+
+
+def _inspect_data(arguments: argparse.Namespace) -> None:
+    from convforge.composition import project_root
+    from convforge.data.manifest import Manifest
+    from convforge.report.data_card import is_own, report_data
+    from convforge.settings import resolve_path
+
+    root, progress = project_root(), progress_of(arguments)
+    data = _data_to_inspect(arguments.overrides, root, progress)
+    manifest = Manifest.read(data)
+    name = re.sub(r"[^\w.-]+", "_", manifest.name)
+    out = arguments.out or root / "outputs" / "inspect-data" / f"{name}-{manifest.digest[:16]}"
+    if out.exists() and not (out.is_dir() and all(is_own(file.name) for file in out.iterdir())):
+        raise InputError(f"{out} exists and holds something else: give another folder with --out")
+    source = resolve_path(str(manifest.config["path"]), root)
+    card, *pictures = report_data(data, manifest, out, source)
+    _print_inspection(manifest)
+    progress.say(f"card: {card}    contact sheets: {len(pictures)} pictures beside it")
+
+
+def _data_to_inspect(words: Sequence[str], root: Path, progress: Progress) -> Path:
+    """The folder of prepared data that the command line names; overrides prepare it if needed."""
+    from convforge.composition import compose_config, settings_of
+    from convforge.data.manifest import is_prepared
+    from convforge.stages.preprocess import prepared
+
+    if len(words) == 1 and "=" not in words[0] and not words[0].startswith(("~", "+")):
+        folder = Path(words[0])
+        if is_prepared(folder):
+            return folder
+        raise InputError(
+            f"{folder} holds no prepared data; to prepare images and look at them: "
+            f"convforge inspect-data data=folder data.path={folder}"
+        )
+    return prepared(settings_of(compose_config(root, words)), root, progress)
+
+
+def _print_inspection(manifest: Manifest) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from convforge.report.data_card import class_counts, described_answers, left_out, one_line
+
+    classes = len(manifest.classes)
+    shape = f"{_times(manifest.image_shape)} pixels"
+    print(f"{one_line(manifest.name)}: {shape}, {described_answers(manifest)}\n")
+    table = Table(box=None, pad_edge=False, show_footer=True)
+    table.add_column("class" if classes else "", "all", max_width=60)
+    for name, split in manifest.splits.items():
+        table.add_column(name, f"{split.examples:,}", justify="right")
+    for number, name in enumerate(manifest.classes[:_MOST_LISTED]):
+        counts = (f"{count:,}" for count in class_counts(manifest, number))
+        table.add_row(Text(one_line(name), overflow="ellipsis", no_wrap=True), *counts)
+    if classes > _MOST_LISTED:
+        table.add_row(f"… and {classes - _MOST_LISTED:,} more")
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    print()
+    for target in manifest.targets:
+        spread = f"mean {target.mean:.4g}; standard deviation {target.std:.4g}"
+        print(f"{one_line(target.name)}: {target.min:.4g} to {target.max:.4g}; {spread}")
+    mean, std = (
+        ", ".join(f"{value:.1f}" for value in values)
+        for values in (manifest.statistics.mean, manifest.statistics.std)
+    )
+    print(f"pixels of the training images, of 255: mean {mean}; standard deviation {std}")
+    lines = left_out(manifest)
+    print("left out: nothing" if not lines else "left out:")
+    for line in lines:
+        print(f"  {one_line(line)}")
 
 
 def _add_train(commands: Any) -> None:

@@ -16,13 +16,16 @@ from convforge.data.preparation import prepare
 from convforge.data.sources import find_sources
 from convforge.errors import InputError
 from convforge.progress import Progress
+from convforge.report.data_card import write_card
 from convforge.settings import Settings, resolve_path
 from convforge.stages.entry import progress_of, run_guarded, stage_parser
 
 
 def preprocess(settings: Settings, out: Path, root: Path, progress: Progress) -> Manifest:
     """Prepare the config's data into `out`, and say what was found."""
-    manifest = prepare(settings.data, resolve_path(settings.data.path, root), out, progress)
+    source = resolve_path(settings.data.path, root)
+    manifest = prepare(settings.data, source, out, progress)
+    write_card(out, manifest, source)
     progress.say(describe(manifest))
     for name, split in manifest.splits.items():
         progress.detail(

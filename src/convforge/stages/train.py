@@ -17,7 +17,7 @@ import convforge
 from convforge.composition import project_root, read_params
 from convforge.data.manifest import Manifest
 from convforge.progress import Progress
-from convforge.settings import MLflowTracking, Settings
+from convforge.settings import MLflowTracking, Settings, resolve_path
 from convforge.stages.entry import progress_of, run_guarded, stage_parser
 from convforge.stages.preprocess import matching_manifest
 from convforge.tracking.delivery import RUN_FILE, Delivery
@@ -29,6 +29,10 @@ CONFIG = "config.yaml"
 HISTORY = "history.csv"
 MODEL = "model"
 PICTURES = "pictures"
+#: The data's card and contact sheets.
+DATA = "data"
+# Read for the contact sheets: a fraction of a second, whatever the size of the data.
+_MOST_SHOWN_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ def train(
     label = label or RunLabel(default_name(settings), {})
     _begin(journal, settings, manifest, label, root)
     journal.artifact(config)
+    _show_data(settings, manifest, data, root, journal)
     status = "FAILED"
     try:
         delivery.deliver()
@@ -163,6 +168,17 @@ def _begin(
         source=manifest.source,
         profile={**profile, "classes": len(manifest.classes), "image": manifest.image_shape},
     )
+
+
+def _show_data(
+    settings: Settings, manifest: Manifest, data: Path, root: Path, journal: Journal
+) -> None:
+    from convforge.report.data_card import report_data
+
+    source = resolve_path(settings.data.path, root)
+    folder = journal.folder / DATA
+    for file in report_data(data, manifest, folder, source, most_bytes=_MOST_SHOWN_BYTES):
+        journal.artifact(file, DATA)
 
 
 def _save(fit: Any, out: Path, manifest: Manifest, journal: Journal) -> None:
