@@ -27,6 +27,7 @@ COMMANDS = (
     "fetch",
     "compose",
     "preprocess",
+    "inspect-data",
     "preview-augment",
     "train",
     "evaluate",

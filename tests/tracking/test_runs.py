@@ -153,6 +153,15 @@ def test_config_and_pictures_are_where_a_person_looks(tracked: Tracked) -> None:
     }
 
 
+def test_the_run_shows_the_data_it_learned_from(tracked: Tracked, digits: Path) -> None:
+    run = tracked.state["run_id"]
+    names = {item.path for item in tracked.client.list_artifacts(run, "data")}
+    sheets = {f"data/contact_sheet_{digit}.png" for digit in range(10)}
+    assert names == {"data/card.md", "data/overview.png", *sheets}
+    card = Path(tracked.client.download_artifacts(run, "data/card.md"))
+    assert Manifest.read(digits).digest in card.read_text(encoding="utf-8")
+
+
 def test_the_model_loads_in_a_fresh_process_and_predicts_the_same(
     tracked: Tracked, tmp_path: Path
 ) -> None:

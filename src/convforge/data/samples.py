@@ -6,14 +6,17 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from math import inf
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from convforge.data.manifest import Manifest
 from convforge.data.tfrecord import _Example
+from convforge.errors import InputError
 
 Kept = TypeVar("Kept")
 
@@ -31,13 +34,21 @@ class Chunk:
 
 
 def read_chunks(folder: Path, manifest: Manifest, split: str) -> Iterator[Chunk]:
-    """The examples of `split` in `folder`, in the order of its shards, a record at a time."""
+    """The examples of `split` in `folder`, in the order of its shards, a record at a time.
+
+    Raises:
+        InputError: a shard is missing, or is not what the preparation wrote.
+    """
     for shard in manifest.splits[split].shards:
-        with (folder / shard.file).open("rb") as file:
-            while head := file.read(_HEAD.size):
-                length, _ = _HEAD.unpack(head)
-                yield _chunk(file.read(length), manifest)
-                file.read(_TAIL)
+        path = folder / shard.file
+        try:
+            with path.open("rb") as file:
+                while head := file.read(_HEAD.size):
+                    length, _ = _HEAD.unpack(head)
+                    yield _chunk(file.read(length), manifest)
+                    file.read(_TAIL)
+        except (OSError, struct.error, DecodeError, ValueError) as error:
+            raise InputError(f"{path} is damaged, prepare the data again: {error}") from error
 
 
 def _chunk(record: bytes, manifest: Manifest) -> Chunk:
@@ -46,8 +57,9 @@ def _chunk(record: bytes, manifest: Manifest) -> Chunk:
     images = np.frombuffer(pixels, np.uint8).reshape(-1, *manifest.image_shape)
     if manifest.targets:
         numbers = np.asarray(feature["targets"].float_list.value, np.float32)
-        return Chunk(images, numbers.reshape(-1, len(manifest.targets)))
-    return Chunk(images, np.asarray(feature["labels"].int64_list.value, np.int64))
+        return Chunk(images, numbers.reshape(len(images), len(manifest.targets)))
+    labels = np.asarray(feature["labels"].int64_list.value, np.int64)
+    return Chunk(images, labels.reshape(len(images)))
 
 
 def sample_classes(
@@ -79,16 +91,16 @@ def sample_classes(
     kept: list[list[Kept]] = [[] for _ in manifest.classes]
     counts = manifest.splits[split].class_counts or [0] * len(kept)
     missing = sum(min(per_class, count) for count in counts)
-    read = 0
+    left = inf if most_bytes is None else most_bytes
     for chunk in read_chunks(folder, manifest, split):
-        if not missing or (most_bytes is not None and read >= most_bytes):
-            break
-        read += chunk.images.nbytes
+        left -= chunk.images.nbytes
         for label in np.unique(chunk.answers).tolist():
             wanted = per_class - len(kept[label])
             for row in np.flatnonzero(chunk.answers == label)[:wanted]:
                 kept[label].append(keep(chunk.images[row]))
                 missing -= 1
+        if not missing or left <= 0:
+            break
     return kept
 
 

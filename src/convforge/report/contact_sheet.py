@@ -30,6 +30,7 @@ _OVERVIEW_COLUMNS, _OVERVIEW_ROWS, _MOST_PAGES = 12, 25, 40
 _OVERVIEW_SIDE = 64
 # Of so many images those on a sheet of a target are taken.
 _MOST_RANKED = 800
+_CAPTION_WIDTH = 64
 
 # Pixels. Small images are enlarged by a whole number, so that their pixels can be seen.
 _LARGEST, _ENLARGED_TO = 96, 64
@@ -244,10 +245,10 @@ def _target_sheet(
     places = np.linspace(0, len(ranked) - 1, min(len(ranked), _SHEET_COLUMNS * _SHEET_ROWS))
     shown = [ranked[place] for place in places.round().astype(int)]
     width, height = _cell([[tile for tile, _ in shown]])
-    cell = (width, height + _TEXT_SIZE + _GAP)
+    cell = (max(width, _CAPTION_WIDTH), height + _TEXT_SIZE + _GAP)
     lines = ceil(len(shown) / _SHEET_COLUMNS)
     top = _MARGIN + _TITLE_SIZE + _TEXT_SIZE + 5 * _GAP
-    sheet_width = 2 * _MARGIN + max(_SHEET_COLUMNS * (width + _GAP), _NARROWEST)
+    sheet_width = 2 * _MARGIN + max(_SHEET_COLUMNS * (cell[0] + _GAP), _NARROWEST)
     sheet, draw = _canvas(sheet_width, top + lines * (cell[1] + _GAP) + _MARGIN)
     target = manifest.targets[number]
     note = (
@@ -259,7 +260,7 @@ def _target_sheet(
     for place, (tile, values) in enumerate(shown):
         x = _MARGIN + place % _SHEET_COLUMNS * (cell[0] + _GAP)
         y = top + place // _SHEET_COLUMNS * (cell[1] + _GAP) + tile.height + 1
-        _write(draw, (x, y), f"{values[number]:.4g}", _TEXT_SIZE - 1, _FAINT, width)
+        _write(draw, (x, y), f"{values[number]:.4g}", _TEXT_SIZE - 1, _FAINT, cell[0])
     return sheet
 
 

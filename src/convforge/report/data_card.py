@@ -6,6 +6,7 @@ one version of it.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -228,7 +229,8 @@ def _preparation(manifest: Manifest) -> Iterator[str]:
     yield "| key | value |"
     yield "|---|---|"
     for key, value in _flat(manifest.config):
-        yield f"| `{key}` | {_plain(str(value)) if value is not None else '–'} |"
+        written = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        yield f"| `{key}` | {_plain(written)} |"
 
 
 def _flat(config: dict[str, object], prefix: str = "data.") -> Iterator[tuple[str, object]]:
@@ -286,7 +288,7 @@ def _limits(manifest: Manifest) -> Iterator[str]:
 def _class_limits(manifest: Manifest) -> Iterator[str]:
     if not manifest.classes:
         return
-    counts = [class_counts(manifest, number)[0] for number in range(len(manifest.classes))]
+    counts = manifest.splits["train"].class_counts
     pairs = zip(manifest.classes, counts, strict=True)
     few = [_plain(_short(name)) for name, count in pairs if count < _FEW_IMAGES]
     if few:
