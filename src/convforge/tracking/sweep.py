@@ -22,8 +22,8 @@ def sweep_parent(
 ) -> Iterator[str]:
     """An MLflow run that the jobs' runs name as their parent; ended whatever becomes of them.
 
-    Its name is the sweep's overrides; its `best_val_accuracy`, or `best_val_mae` of a regression, and the
-    tag `best_run` say which job did best on the validation images.
+    Its name is the sweep's overrides; its `best_val_accuracy`, or `best_val_mae` of a regression,
+    and the tag `best_run` say which job did best on the validation images.
     """
     uri = tracking_uri(settings, root)
     client = open_client(uri)
