@@ -179,6 +179,11 @@ def test_every_sheet_has_a_file_name_of_its_own_on_any_disk(classes: list[str]) 
         assert not set(name) & set('/\\:*?"<>|\n\x1b')
 
 
+def test_a_letter_with_its_accent_apart_stays_that_letter() -> None:
+    """As macOS gives the names of folders."""
+    assert sheet_names(["ete", "e\u0301te\u0301"])[1] == "contact_sheet_\u00e9t\u00e9.png"
+
+
 def test_any_name_can_be_drawn(tmp_path: Path) -> None:
     classes = ["", "\n\t\x00", "العربية", "猫", "🐱", "W" * 5000, "a" + "\u0301" * 500]
     labels = np.arange(len(classes))
