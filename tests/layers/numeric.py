@@ -62,7 +62,7 @@ def _jax(function: Any, inputs: np.ndarray, variables: list[Any]) -> list[Any]:
 def _torch(function: Any, inputs: np.ndarray, variables: list[Any]) -> list[Any]:
     import torch
 
-    tensor = torch.tensor(inputs, requires_grad=True)
+    tensor = keras.ops.convert_to_tensor(inputs).requires_grad_()  # On Keras' device.
     sources = [tensor, *(variable.value for variable in variables)]
     gradients = torch.autograd.grad(function(tensor), sources, allow_unused=True)
     return [
