@@ -233,3 +233,19 @@ def test_the_card_of_numbers_tells_their_range(tmp_path: Path) -> None:
     assert "30 images, numbers to predict: steering, 8×8×1 pixels" in card
     assert _row(card, "| steering") == ["steering", "-1", "1", "0.5", "0.25"]
     assert "steering: a model has seen -1 to 1" in card
+
+
+def test_training_on_a_table_of_numbers_shows_them_too(
+    project: Path, train_in_process: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    images = classes_of_pictures(10, "x")
+    write_folder(project / "photos", images)
+    rows = "".join(f"{name},{number}\n" for number, name in enumerate(images))
+    (project / "photos" / "table.csv").write_text(f"file,angle\n{rows}")
+    table = ["data=table", "data.path=photos/table.csv", "data.size=[8,8]"]
+    table += ["data.class_column=null", "data.target_columns=[angle]"]
+    task = ["task=regression", "loss=mse", "model=softmax_linear", "augment=none", "tracking=none"]
+    assert cli.main(["train", "-q", *table, *task, "trainer.epochs=1"]) == 0
+    (run,) = (project / "outputs" / "train").iterdir()
+    names = {path.name for path in (run / "data").iterdir()}
+    assert names == {CARD, "contact_sheet_angle.png"}
