@@ -31,6 +31,11 @@ class ArgumentError(ValueError):
         Conv2D 'conv1': strides=0 is not allowed: give an integer ≥ 1
     """
 
+    # Keras adds a call's arguments to what a layer raises in `call`, by making a new exception of
+    # the message alone: of an error with more fields it makes a RuntimeError. Not where it finds
+    # this mark, its own for an error that says enough.
+    _keras_call_info_injected = True
+
     def __init__(self, argument: str, value: Any, allowed: str, *, owner: str = "") -> None:
         self.argument = argument
         self.value = value
@@ -122,6 +127,30 @@ def canonical_padding(value: Any, argument: str = "padding", *, owner: str = "")
         )
     except ArgumentError:
         raise ArgumentError(argument, value, _PADDING_ALLOWED, owner=owner) from None
+
+
+def pool_padding(value: Any, pool_size: Pair, *, owner: str = "") -> Padding:
+    """`canonical_padding` for a pooling window, which must see at least one value of the map.
+
+    Args:
+        value: as for `canonical_padding`.
+        pool_size: the window.
+        owner: whose argument it is, for the error.
+
+    Raises:
+        ArgumentError: as `canonical_padding`, or a side is not smaller than the window.
+
+    Example:
+        >>> pool_padding(1, (3, 3))
+        ((1, 1), (1, 1))
+    """
+    padding = canonical_padding(value, owner=owner)
+    if not isinstance(padding, str) and any(
+        max(sides) >= size for sides, size in zip(padding, pool_size, strict=True)
+    ):
+        allowed = f"less than pool_size={pool_size}, or a window would see padding alone"
+        raise ArgumentError("padding", value, allowed, owner=owner)
+    return padding
 
 
 def same_padding(size: int, kernel: int, stride: int) -> Pair:

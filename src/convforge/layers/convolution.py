@@ -7,12 +7,11 @@ from typing import Any, Literal, TypeAlias
 import keras
 
 from convforge import geometry
-from convforge.geometry import ArgumentError, Pair
-from convforge.layers.kernel_and_bias import KernelAndBias
-from convforge.layers.padding import canonical_data_format, map_shape, pad_for_window, spatial_shape
+from convforge.geometry import ArgumentError, Padding, Pair
+from convforge.layers.kernel_and_bias import KernelWindow
+from convforge.layers.padding import Shape, pad_for_window, spatial_shape
 
 Mode: TypeAlias = Literal["cross_correlation", "convolution"]
-Shape: TypeAlias = tuple[int | None, ...]
 
 # A grouped convolution of TensorFlow or JAX takes 7 times as long on a CPU as its groups one by one
 # (AlexNet's second layer); with many groups, as in depthwise convolutions, one call is faster.
@@ -21,8 +20,8 @@ _MOST_SEPARATE_GROUPS = 8
 _MODES = ("cross_correlation", "convolution")
 
 
-class BaseConv2D(KernelAndBias):
-    """What `Conv2D` and `MaxoutConv2D` share: kernels, window and bias; `call` is theirs."""
+class BaseConv2D(KernelWindow):
+    """What `Conv2D` and `MaxoutConv2D` share: equation (3) in its two modes; `call` is theirs."""
 
     def __init__(
         self,
@@ -34,27 +33,16 @@ class BaseConv2D(KernelAndBias):
         padding: Any = 0,
         mode: Mode = "cross_correlation",
         groups: int = 1,
-        data_format: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(filters, kernel_size, strides, padding, **kwargs)
         owner = self._owner
-        self.filters = geometry.canonical_integer(filters, "filters", owner=owner)
-        self.kernel_size = geometry.canonical_pair(kernel_size, "kernel_size", owner=owner)
-        self.strides = geometry.canonical_pair(strides, "strides", owner=owner)
-        self.padding = geometry.canonical_padding(padding, owner=owner)
         if mode not in _MODES:
             raise ArgumentError("mode", mode, " or ".join(map(repr, _MODES)), owner=owner)
         self.mode = mode
         self.groups = geometry.canonical_integer(groups, "groups", owner=owner)
         self._check_groups(self.filters, "filters")
-        self.data_format = canonical_data_format(data_format, owner=owner)
-        self.input_spec = keras.layers.InputSpec(ndim=4)
         self._kernels = self.filters * kernels_per_filter
-
-    @property
-    def _channel_axis(self) -> int:
-        return -1 if self.data_format == "channels_last" else 1
 
     def _check_groups(self, channels: int, what: str) -> None:
         if channels % self.groups:
@@ -76,9 +64,11 @@ class BaseConv2D(KernelAndBias):
         width = spatial_shape(self.compute_output_shape(inputs.shape), self.data_format)[1]
         if self.mode == "convolution":
             kernel = keras.ops.flip(kernel, axis=(0, 1))
-        inputs, padding = pad_for_window(
-            inputs, self.kernel_size, self.strides, self.padding, self.data_format
-        )
+        padding: Padding = self.padding
+        if keras.backend.backend() != "jax":
+            inputs, padding = pad_for_window(
+                inputs, self.kernel_size, self.strides, self.padding, self.data_format
+            )
         strides = self.strides
         if width == 1 and strides[0] < strides[1] and padding == "valid":
             # TensorFlow 2.21 gets such a last column wrong on CPUs (oneDNN, one input channel).
@@ -95,7 +85,7 @@ class BaseConv2D(KernelAndBias):
         channels_last = self.data_format == "channels_last"
         return inputs[:, :, :columns] if channels_last else inputs[:, :, :, :columns]
 
-    def _correlate(self, inputs: Any, kernel: Any, strides: Pair, padding: str) -> Any:
+    def _correlate(self, inputs: Any, kernel: Any, strides: Pair, padding: Padding) -> Any:
         if 1 < self.groups <= _MOST_SEPARATE_GROUPS:
             maps = keras.ops.split(inputs, self.groups, axis=self._channel_axis)
             kernels = keras.ops.split(kernel, self.groups, axis=-1)
@@ -105,32 +95,17 @@ class BaseConv2D(KernelAndBias):
             return keras.ops.concatenate(parts, axis=self._channel_axis)
         return self._conv(inputs, kernel, strides, padding)
 
-    def _conv(self, inputs: Any, kernel: Any, strides: Pair, padding: str) -> Any:
+    def _conv(self, inputs: Any, kernel: Any, strides: Pair, padding: Padding) -> Any:
+        if not isinstance(padding, str):
+            from convforge.layers.jax_convolution import correlate
+
+            return correlate(inputs, kernel, strides, padding, self.data_format)
         return keras.ops.conv(
             inputs, kernel, strides=strides, padding=padding, data_format=self.data_format
         )
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        spatial = geometry.output_shape(
-            spatial_shape(input_shape, self.data_format),
-            self.kernel_size,
-            self.strides,
-            self.padding,
-            owner=self._owner,
-        )
-        return map_shape(input_shape[0], spatial, self.filters, self.data_format)
-
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "kernel_size": self.kernel_size,
-            "strides": self.strides,
-            "padding": self.padding,
-            "mode": self.mode,
-            "groups": self.groups,
-            "data_format": self.data_format,
-        }
+        return {**super().get_config(), "mode": self.mode, "groups": self.groups}
 
 
 @keras.saving.register_keras_serializable(package="convforge")

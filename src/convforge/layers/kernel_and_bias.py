@@ -1,10 +1,13 @@
-"""What layers with one kernel and one bias share: their settings and their creation."""
+"""What layers with one kernel and one bias share, flat or moving over a map."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import keras
+
+from convforge import geometry
+from convforge.layers.padding import Shape, canonical_data_format, shape_under_window
 
 
 class KernelAndBias(keras.layers.Layer):
@@ -67,4 +70,52 @@ class KernelAndBias(keras.layers.Layer):
             "bias_regularizer": keras.regularizers.serialize(self.bias_regularizer),
             "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
             "bias_constraint": keras.constraints.serialize(self.bias_constraint),
+        }
+
+
+class KernelWindow(KernelAndBias):
+    """A kernel that moves over a map: its window, step and padding, and equation (2)."""
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Any,
+        strides: Any = 1,
+        padding: Any = 0,
+        *,
+        data_format: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        owner = self._owner
+        self.filters = geometry.canonical_integer(filters, "filters", owner=owner)
+        self.kernel_size = geometry.canonical_pair(kernel_size, "kernel_size", owner=owner)
+        self.strides = geometry.canonical_pair(strides, "strides", owner=owner)
+        self.padding = geometry.canonical_padding(padding, owner=owner)
+        self.data_format = canonical_data_format(data_format, owner=owner)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    @property
+    def _channel_axis(self) -> int:
+        return -1 if self.data_format == "channels_last" else 1
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return shape_under_window(
+            input_shape,
+            self.kernel_size,
+            self.strides,
+            self.padding,
+            self.data_format,
+            channels=self.filters,
+            owner=self._owner,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "data_format": self.data_format,
         }

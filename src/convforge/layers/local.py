@@ -7,18 +7,12 @@ from typing import Any
 import keras
 
 from convforge import geometry
-from convforge.layers.convolution import Shape
-from convforge.layers.kernel_and_bias import KernelAndBias
-from convforge.layers.padding import (
-    canonical_data_format,
-    map_shape,
-    pad_map,
-    spatial_shape,
-)
+from convforge.layers.kernel_and_bias import KernelWindow
+from convforge.layers.padding import Shape, pad_map, spatial_shape
 
 
 @keras.saving.register_keras_serializable(package="convforge")
-class LocallyConnected2D(KernelAndBias):
+class LocallyConnected2D(KernelWindow):
     """Locally connected layer: equation (3) with (4), but kernels of its own at every place.
 
         O[x, y, c] = f( Σ_i Σ_j Σ_n I[x_s + i, y_s + j, n] · K_{x,y,c}[i, j, n] + b_{x,y,c} )
@@ -73,18 +67,17 @@ class LocallyConnected2D(KernelAndBias):
         *,
         activation: Any = None,
         kernel_initializer: Any = "he_normal",
-        data_format: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(kernel_initializer=kernel_initializer, **kwargs)
-        owner = self._owner
-        self.filters = geometry.canonical_integer(filters, "filters", owner=owner)
-        self.kernel_size = geometry.canonical_pair(kernel_size, "kernel_size", owner=owner)
-        self.strides = geometry.canonical_pair(strides, "strides", owner=owner)
-        self.padding = geometry.canonical_padding(padding, owner=owner)
+        super().__init__(
+            filters,
+            kernel_size,
+            strides,
+            padding,
+            kernel_initializer=kernel_initializer,
+            **kwargs,
+        )
         self.activation = keras.activations.get(activation)
-        self.data_format = canonical_data_format(data_format, owner=owner)
-        self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, input_shape: Shape) -> None:
         if None in input_shape[1:]:
@@ -92,7 +85,7 @@ class LocallyConnected2D(KernelAndBias):
                 f"{self._owner}: every place has weights of its own, so height, width and "
                 f"channels must be known, but the input is {input_shape}"
             )
-        channels: Any = input_shape[-1 if self.data_format == "channels_last" else 1]
+        channels: Any = input_shape[self._channel_axis]
         output = self.compute_output_shape(input_shape)
         self._output_size: Any = spatial_shape(output, self.data_format)
         self._border = self._sides(spatial_shape(input_shape, self.data_format))
@@ -145,23 +138,5 @@ class LocallyConnected2D(KernelAndBias):
         ]
         return keras.ops.concatenate(shifted, axis=-1)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        spatial = geometry.output_shape(
-            spatial_shape(input_shape, self.data_format),
-            self.kernel_size,
-            self.strides,
-            self.padding,
-            owner=self._owner,
-        )
-        return map_shape(input_shape[0], spatial, self.filters, self.data_format)
-
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "kernel_size": self.kernel_size,
-            "strides": self.strides,
-            "padding": self.padding,
-            "activation": keras.activations.serialize(self.activation),
-            "data_format": self.data_format,
-        }
+        return {**super().get_config(), "activation": keras.activations.serialize(self.activation)}

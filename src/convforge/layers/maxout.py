@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from math import prod
 from typing import Any
 
 import keras
@@ -10,9 +11,9 @@ import numpy as np
 
 from convforge import geometry
 from convforge.geometry import ArgumentError
-from convforge.layers.convolution import BaseConv2D, Mode, Shape
+from convforge.layers.convolution import BaseConv2D, Mode
 from convforge.layers.kernel_and_bias import KernelAndBias
-from convforge.layers.padding import canonical_data_format
+from convforge.layers.padding import Shape, canonical_data_format
 
 
 def pieces_first(outputs: Any, num_pieces: int, groups: int = 1, axis: int = -1) -> Any:
@@ -32,15 +33,37 @@ def pieces_first(outputs: Any, num_pieces: int, groups: int = 1, axis: int = -1)
 
 def largest_piece(outputs: Any, num_pieces: int, groups: int = 1, axis: int = -1) -> Any:
     """The max over the pieces of each unit, in the order that `pieces_first` gives."""
+    if num_pieces == 1:
+        return outputs
+    if keras.backend.backend() == "torch":
+        return _largest_by_pooling(outputs, num_pieces, groups, axis)
     parts = keras.ops.split(outputs, groups * num_pieces, axis=axis)
     units = [reduce(_larger, parts[i : i + num_pieces]) for i in range(0, len(parts), num_pieces)]
     return units[0] if groups == 1 else keras.ops.concatenate(units, axis=axis)
 
 
 def _larger(first: Any, second: Any) -> Any:
-    # Not `maximum`: backends divide its gradient differently where the two are equal, which
-    # they are on every black background while the biases are zero.
-    return keras.ops.where(first >= second, first, second)
+    # Not `maximum` alone: backends divide its gradient differently where the two are equal, which
+    # they are on every black background while the biases are zero. It is there for NaN, which a
+    # comparison would hide.
+    return keras.ops.where(first >= second, first, keras.ops.maximum(first, second))
+
+
+def _largest_by_pooling(outputs: Any, num_pieces: int, groups: int, axis: int) -> Any:
+    """The same by max pooling over the pieces, whose gradient goes to the first of equals too.
+
+    PyTorch fuses nothing: there the comparisons and their gradients take three times as long.
+    """
+    ops, shape = keras.ops, tuple(outputs.shape)
+    axis %= len(shape)
+    units = shape[axis] // num_pieces
+    inner = prod(shape[axis + 1 :]) * (units // groups)
+    maps = ops.reshape(outputs, (1, prod(shape[:axis]) * groups, num_pieces, inner))
+    # Transposed here and called channels_first: of channels_last Keras would make a copy.
+    maps = ops.transpose(maps, (0, 3, 1, 2))
+    largest = ops.max_pool(maps, (1, num_pieces), data_format="channels_first")
+    largest = ops.transpose(largest, (0, 2, 3, 1))
+    return ops.reshape(largest, (*shape[:axis], units, *shape[axis + 1 :]))
 
 
 @keras.saving.register_keras_serializable(package="convforge")

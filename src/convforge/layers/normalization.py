@@ -8,8 +8,7 @@ import keras
 
 from convforge import geometry
 from convforge.geometry import ArgumentError
-from convforge.layers.convolution import Shape
-from convforge.layers.padding import canonical_data_format, pad_map
+from convforge.layers.padding import Shape, canonical_data_format, pad_map
 
 Region: TypeAlias = Literal["across_channels", "within_channel"]
 

@@ -9,6 +9,7 @@ import keras
 from convforge import geometry
 from convforge.geometry import ArgumentError, Padding, Pair
 
+Shape: TypeAlias = tuple[int | None, ...]
 DataFormat: TypeAlias = Literal["channels_last", "channels_first"]
 
 
@@ -37,11 +38,38 @@ def map_shape(
     spatial: tuple[int | None, int | None],
     channels: int | None,
     data_format: DataFormat,
-) -> tuple[int | None, ...]:
+) -> Shape:
     """The shape of a batch of maps in the given order of axes."""
     if data_format == "channels_last":
         return (batch, *spatial, channels)
     return (batch, channels, *spatial)
+
+
+def shape_under_window(
+    input_shape: Shape,
+    window: Pair,
+    strides: Pair,
+    padding: Padding,
+    data_format: DataFormat,
+    *,
+    channels: int | None,
+    owner: str,
+    argument: str = "kernel_size",
+) -> Shape:
+    """Equation (2) for a batch of maps: the shape of the output, which has `channels` channels.
+
+    Raises:
+        ArgumentError: `argument`, the window, is larger than the padded map.
+    """
+    spatial = geometry.output_shape(
+        spatial_shape(input_shape, data_format),
+        window,
+        strides,
+        padding,
+        owner=owner,
+        argument=argument,
+    )
+    return map_shape(input_shape[0], spatial, channels, data_format)
 
 
 def pad_map(

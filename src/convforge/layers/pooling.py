@@ -7,13 +7,13 @@ from typing import Any
 import keras
 
 from convforge import geometry
-from convforge.geometry import ArgumentError, Pair
-from convforge.layers.convolution import Shape
+from convforge.geometry import Pair
 from convforge.layers.padding import (
+    Shape,
     canonical_data_format,
-    map_shape,
     pad_for_window,
     pad_map,
+    shape_under_window,
     spatial_shape,
 )
 
@@ -35,12 +35,7 @@ class BasePooling2D(keras.layers.Layer):
         self.pool_size = geometry.canonical_pair(pool_size, "pool_size", owner=owner)
         steps = self.pool_size if strides is None else strides
         self.strides = geometry.canonical_pair(steps, "strides", owner=owner)
-        self.padding = geometry.canonical_padding(padding, owner=owner)
-        if not isinstance(self.padding, str) and any(
-            max(sides) >= size for sides, size in zip(self.padding, self.pool_size, strict=True)
-        ):
-            allowed = f"less than pool_size={self.pool_size}, or a window would see padding alone"
-            raise ArgumentError("padding", padding, allowed, owner=owner)
+        self.padding = geometry.pool_padding(padding, self.pool_size, owner=owner)
         self.data_format = canonical_data_format(data_format, owner=owner)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
@@ -52,16 +47,16 @@ class BasePooling2D(keras.layers.Layer):
         self.compute_output_shape(input_shape)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        spatial = geometry.output_shape(
-            spatial_shape(input_shape, self.data_format),
+        return shape_under_window(
+            input_shape,
             self.pool_size,
             self.strides,
             self.padding,
+            self.data_format,
+            channels=input_shape[-1 if self.data_format == "channels_last" else 1],
             owner=self._owner,
             argument="pool_size",
         )
-        channels = input_shape[-1 if self.data_format == "channels_last" else 1]
-        return map_shape(input_shape[0], spatial, channels, self.data_format)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -7,8 +7,7 @@ from typing import Any, Literal, TypeAlias
 import keras
 
 from convforge.geometry import ArgumentError
-from convforge.layers.convolution import Shape
-from convforge.layers.padding import canonical_data_format
+from convforge.layers.padding import Shape, canonical_data_format
 
 Shared: TypeAlias = Literal["spatial", "all", "none"]
 

@@ -290,11 +290,7 @@ class PoolSpec(WindowSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        padding = geometry.canonical_padding(self.padding)
-        if not isinstance(padding, str) and any(
-            max(sides) >= size for sides, size in zip(padding, self.window, strict=True)
-        ):
-            raise ArgumentError("padding", self.padding, f"less than pool_size={self.pool_size}")
+        geometry.pool_padding(self.padding, self.window)
 
     @property
     def step(self) -> geometry.Pair:

@@ -164,6 +164,40 @@ class MomentumSGD(keras.optimizers.Optimizer):
         self.assign(velocity, ops.subtract(ops.multiply(velocity, self.momentum), step))
         self.assign_add(variable, velocity)
 
+    def _backend_update_step(
+        self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any
+    ) -> None:
+        """Keras' hook around `update_step`: on PyTorch one call steps all variables that agree.
+
+        Keras does so for its own optimizers there: one call for each operation and variable
+        takes several times as long.
+        """
+        if keras.backend.backend() != "torch":
+            super()._backend_update_step(grads, trainable_variables, learning_rate)
+            return
+        from convforge.optimizers.torch_step import fits, momentum_step
+
+        together: dict[Any, list[tuple[Any, Any, Any]]] = {}
+        for gradient, variable in zip(grads, trainable_variables, strict=True):
+            value, index = variable.value, self._get_variable_index(variable)
+            if not fits(value):
+                self.update_step(gradient, variable, learning_rate)
+                continue
+            velocity = self._velocities[index].value if self.momentum else None
+            factors = (self._rate_factors[index], self._decays[index])
+            key = (value.dtype, value.device, *factors)
+            together.setdefault(key, []).append((value, gradient, velocity))
+        for (_, _, factor, decay), members in together.items():
+            variables, gradients, velocities = zip(*members, strict=True)
+            momentum_step(
+                variables,
+                gradients,
+                velocities if self.momentum else (),
+                learning_rate=float(learning_rate) * factor,
+                momentum=self.momentum,
+                decay=decay,
+            )
+
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
