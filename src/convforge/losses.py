@@ -55,18 +55,19 @@ class Hinge(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         values = _visible(y_true)
         if values is not None:
-            check_hinge_targets(values)
+            check_hinge_targets(values, owner=f"Hinge '{self.name}'")
         ops = keras.ops
         losses = ops.maximum(1.0 - y_true * y_pred, 0.0)
         losses = ops.where(ops.equal(ops.abs(y_true), 1.0), losses, float("nan"))
         return ops.mean(losses, axis=-1)
 
 
-def check_hinge_targets(targets: Any) -> None:
+def check_hinge_targets(targets: Any, *, owner: str = "") -> None:
     """Refuse targets that the hinge loss (12) is not defined for.
 
     Args:
         targets: an array of any shape.
+        owner: whose targets they are, for the error.
 
     Raises:
         ArgumentError: a target other than −1 and 1; the error shows the first few.
@@ -81,7 +82,7 @@ def check_hinge_targets(targets: Any) -> None:
     values = np.asarray(targets)
     wrong = np.unique(values[np.abs(values) != 1])[:5].tolist()
     if wrong:
-        raise ArgumentError("hinge targets", wrong, "−1 or 1 each")
+        raise ArgumentError("hinge targets", wrong, "−1 or 1 each", owner=owner)
 
 
 def _visible(tensor: Any) -> np.ndarray | None:

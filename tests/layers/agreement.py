@@ -32,6 +32,7 @@ def network() -> keras.Model:
     x = layers.LocallyConnected2D(4, 2, activation="tanh", name="local3")(x)
     x = keras.layers.Flatten(name="flatten")(x)
     x = layers.MaxoutDense(8, 3, name="maxout4")(x)
+    x = layers.Maxout(2, name="maxout5")(x)
     return keras.Model(image, keras.layers.Dense(5, name="logits")(x))
 
 
@@ -49,19 +50,27 @@ def train(folder: Path) -> None:
     model.save(folder / f"{name}.keras")
     outputs = model.predict(images, verbose=0)
     weights = {f"weight{i}": weight for i, weight in enumerate(model.get_weights())}
-    np.savez(folder / f"{name}.npz", **weights, outputs=outputs)
+    np.savez(folder / f"{name}.npz", **weights, **optimizer_state(model), outputs=outputs)
+
+
+def optimizer_state(model: keras.Model) -> dict[str, np.ndarray]:
+    variables = map(keras.ops.convert_to_numpy, model.optimizer.variables)
+    return {f"optimizer{i}": np.array(value) for i, value in enumerate(variables)}
 
 
 def load(folder: Path) -> None:
     images = np.load(folder / "start.npz")["images"]
     for path in sorted(folder.glob("*.keras")):
         model = keras.models.load_model(path, safe_mode=True)
-        expected = np.load(path.with_suffix(".npz"))["outputs"]
+        at_home = np.load(path.with_suffix(".npz"))
+        expected = at_home["outputs"]
         # Not `predict`: a model saved where XLA compiled asks PyTorch to compile for minutes.
         outputs = keras.ops.convert_to_numpy(model(images))
         difference = np.abs(outputs - expected).max()
         assert difference <= 1e-5 * np.abs(expected).max(), f"{path.name}: {difference}"
         assert int(model.optimizer.iterations) == STEPS
+        for key, value in optimizer_state(model).items():
+            np.testing.assert_array_equal(value, at_home[key], err_msg=f"{path.name}: {key}")
     print("loaded", len(list(folder.glob("*.keras"))))
 
 

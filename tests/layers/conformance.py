@@ -106,15 +106,22 @@ def check_channels_first(make: Make, shape: tuple[int, ...]) -> None:
     expected = keras.ops.convert_to_numpy(last(batch)).transpose(TRANSPOSED)
     transposed = batch.transpose(TRANSPOSED)
     first.build(transposed.shape)
-    first.set_weights(last.get_weights())
+    # A slope for each element has the axes of the map, and their order.
+    first.set_weights(
+        [
+            weight.transpose(2, 0, 1) if weight.shape == batch.shape[1:] else weight
+            for weight in last.get_weights()
+        ]
+    )
     assert first.compute_output_shape(transposed.shape) == expected.shape
     assert relative_error(first(transposed), expected) <= FORWARD_ERROR
 
 
-def check_training(make: Make, shape: tuple[int, ...]) -> None:
+def check_training(make: Make, shape: tuple[int, ...], policy: str) -> None:
     """`fit` changes every weight of the layer."""
     inputs = keras.Input(shape)
-    outputs = keras.layers.Dense(1)(keras.layers.Flatten()(make(name="checked")(inputs)))
+    outputs = make(name="checked", dtype=policy)(inputs)
+    outputs = keras.layers.Dense(1)(keras.layers.Flatten()(outputs))
     model = keras.Model(inputs, outputs)
     before = model.get_layer("checked").get_weights()
     model.compile(keras.optimizers.SGD(0.1), "mse")

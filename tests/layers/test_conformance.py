@@ -86,8 +86,11 @@ def test_mixed_precision_computes_in_half_and_keeps_full_weights(
 
 
 @every_layer
-def test_fit_changes_every_weight(make: conformance.Make, shape: tuple[int, ...]) -> None:
-    conformance.check_training(make, shape)
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_fit_changes_every_weight(
+    make: conformance.Make, shape: tuple[int, ...], policy: str
+) -> None:
+    conformance.check_training(make, shape, policy)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +98,7 @@ def test_fit_changes_every_weight(make: conformance.Make, shape: tuple[int, ...]
     [
         pytest.param(make, shape, id=name)
         for name, (make, shape) in CASES.items()
-        if len(shape) == 3 and name != "prelu_none"
+        if len(shape) == 3
     ],
 )
 def test_channels_first_is_channels_last_transposed(

@@ -8,9 +8,18 @@ import keras
 import numpy as np
 import oracles
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numeric import EXAMPLES, FORWARD_ERROR, assert_gradients_match, relative_error, set_weights
+from numeric import (
+    EXAMPLES,
+    FORWARD_ERROR,
+    GRADIENT_ERROR,
+    assert_gradients_match,
+    backend_gradients,
+    relative_error,
+    set_weights,
+)
 
 from convforge.geometry import ArgumentError
 from convforge.layers import Conv2D
@@ -92,6 +101,43 @@ def test_gradients_equal_finite_differences(
         ),
         images,
     )
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "strides", "padding", "groups"),
+    [((5, 5), (1, 1), (2, 2), 1), ((3, 2), (3, 1), (1, 0), 2), ((1, 1), (2, 2), (0, 0), 1)],
+)
+def test_outputs_and_gradients_are_those_of_pytorchs_conv2d(
+    kernel_size: tuple[int, int], strides: tuple[int, int], padding: tuple[int, int], groups: int
+) -> None:
+    images = RNG.normal(size=(2, 6, 7, 4))
+    layer = Conv2D(6, kernel_size, strides, padding, groups=groups)
+    layer.build(images.shape)
+    kernel, bias = (RNG.normal(size=weight.shape) for weight in layer.weights)
+    set_weights(layer, kernel, bias)
+
+    theirs = torch.nn.Conv2d(4, 6, kernel_size, strides, padding, groups=groups, device="cpu")
+    theirs = theirs.double()
+    theirs.weight.data = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
+    theirs.bias.data = torch.from_numpy(bias)
+    image = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).requires_grad_()
+    outputs = theirs(image)
+    expected = outputs.detach().numpy().transpose(0, 2, 3, 1)
+    assert relative_error(layer(images.astype("float32")), expected) <= FORWARD_ERROR
+
+    probe = RNG.normal(size=expected.shape)
+    (outputs * torch.from_numpy(probe.transpose(0, 3, 1, 2).copy())).sum().backward()
+    weights = keras.ops.convert_to_tensor(probe.astype("float32"))
+    gradients = backend_gradients(
+        lambda x: keras.ops.sum(layer(x) * weights), images, layer.trainable_variables
+    )
+    wanted = (
+        image.grad.numpy().transpose(0, 2, 3, 1),
+        theirs.weight.grad.numpy().transpose(2, 3, 1, 0),
+        theirs.bias.grad.numpy(),
+    )
+    for gradient, want in zip(gradients, wanted, strict=True):
+        assert relative_error(gradient, want) <= GRADIENT_ERROR
 
 
 def test_many_groups_equal_scipy() -> None:
@@ -188,12 +234,20 @@ def test_kernel_larger_than_the_padded_map_is_refused_by_name() -> None:
         Conv2D(4, 5, padding=1, name="conv1")(keras.Input((2, 2, 1)))
 
 
-def test_kernel_larger_than_a_map_seen_at_run_time_is_refused_by_name() -> None:
-    layer = Conv2D(4, 5, name="conv1")
-    layer.build((None, None, None, 1))
-    # Keras wraps what a `call` raises in a RuntimeError of the same message.
-    with pytest.raises((ArgumentError, RuntimeError), match="Conv2D 'conv1': kernel_size"):
-        layer(np.zeros((1, 3, 3, 1), "float32"))
+@pytest.mark.parametrize("use", ["call", "predict", "fit"])
+def test_kernel_larger_than_a_map_seen_at_run_time_is_refused_by_name(use: str) -> None:
+    image = keras.Input((None, None, 1))
+    maps = Conv2D(4, 5, name="conv1")(image)
+    model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(maps))
+    model.compile("sgd", "mse")
+    small = np.zeros((2, 3, 3, 1), "float32")
+    run = {
+        "call": lambda: model(small),
+        "predict": lambda: model.predict(small, verbose=0),
+        "fit": lambda: model.fit(small, np.zeros((2, 4), "float32"), verbose=0),
+    }[use]
+    with pytest.raises(ArgumentError, match=r"^Conv2D 'conv1': kernel_size=\(5, 5\).* of 3×3"):
+        run()
 
 
 def test_channels_not_divisible_by_groups_are_refused_by_name() -> None:

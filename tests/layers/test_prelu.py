@@ -8,7 +8,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numeric import EXAMPLES, FORWARD_ERROR, assert_gradients_match, relative_error, set_weights
+from numeric import (
+    EXAMPLES,
+    FORWARD_ERROR,
+    GRADIENT_ERROR,
+    assert_gradients_match,
+    backend_gradients,
+    relative_error,
+    set_weights,
+)
 
 from convforge.geometry import ArgumentError
 from convforge.layers import PReLU
@@ -64,14 +72,21 @@ def test_equal_slopes_give_keras_own_prelu() -> None:
     assert relative_error(PReLU("none")(inputs), keras_own(inputs)) <= FORWARD_ERROR
 
 
-def test_equal_slopes_give_pytorchs_prelu() -> None:
+def test_outputs_and_gradients_are_those_of_pytorchs_prelu() -> None:
     inputs = RNG.normal(size=(2, 3, 4, 5)).astype("float32")
     slopes = RNG.normal(size=3).astype("float32")
     layer = PReLU(data_format="channels_first")
     layer.build(inputs.shape)
     set_weights(layer, slopes)
-    expected = torch.nn.functional.prelu(torch.tensor(inputs), torch.tensor(slopes))
-    assert relative_error(layer(inputs), expected.numpy()) <= FORWARD_ERROR
+    image, alpha = (torch.from_numpy(array).requires_grad_() for array in (inputs, slopes))
+    expected = torch.nn.functional.prelu(image, alpha)
+    assert relative_error(layer(inputs), expected.detach().numpy()) <= FORWARD_ERROR
+    expected.square().sum().backward()
+    gradients = backend_gradients(
+        lambda x: keras.ops.sum(keras.ops.square(layer(x))), inputs, [layer.alpha]
+    )
+    for gradient, wanted in zip(gradients, (image.grad, alpha.grad), strict=True):
+        assert relative_error(gradient, wanted.numpy()) <= GRADIENT_ERROR
 
 
 def test_spatial_size_may_be_unknown_unless_every_element_has_a_slope() -> None:

@@ -64,7 +64,7 @@ def test_hinge_refuses_other_targets_by_value(bad: float) -> None:
     targets = float32([[1.0], [bad]])
     with pytest.raises(ArgumentError, match=rf"hinge targets=\[{bad}\] .* give −1 or 1"):
         check_hinge_targets(targets)
-    with pytest.raises(ArgumentError, match="hinge targets"):
+    with pytest.raises(ArgumentError, match=rf"Hinge 'hinge': hinge targets=\[{bad}\]"):
         Hinge()(targets, float32([[1.0], [1.0]]))
 
 

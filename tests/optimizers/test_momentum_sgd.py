@@ -148,6 +148,18 @@ def test_more_variables_are_exempt_by_a_pattern_of_their_path() -> None:
     np.testing.assert_allclose(run(optimizer, 8, "embedding"), trajectory(8, decay=0.0), 1e-4, 1e-5)
 
 
+def test_keras_own_way_to_exempt_works_and_is_saved() -> None:
+    kernels = [keras.Variable(START.astype("float32"), name=f"kernel{i}") for i in range(3)]
+    optimizer = MomentumSGD(0.1, 0.0, 0.5)
+    optimizer.exclude_from_weight_decay(var_list=[kernels[0]], var_names=["1$"])
+    optimizer.apply([keras.ops.zeros(3)] * 3, kernels)
+    for kernel, shrink in zip(kernels, (1, 1, 0.95), strict=True):
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(kernel), shrink * START, rtol=1e-6)
+    assert MomentumSGD.from_config(optimizer.get_config()).no_decay == optimizer.no_decay
+    with pytest.raises(ValueError, match="'momentum_sgd': exempt variables before the first step"):
+        optimizer.exclude_from_weight_decay(var_names=["kernel2"])
+
+
 def small_net() -> keras.Model:
     keras.utils.set_random_seed(2)
     return keras.Sequential(
@@ -212,6 +224,76 @@ def test_bad_arguments_are_refused_by_name(arguments: dict[str, Any], named: str
         MomentumSGD(**arguments)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "rate"),
+    [
+        (
+            keras.optimizers.schedules.ExponentialDecay(0.2, 4, 0.5),
+            lambda step: 0.2 * 0.5 ** (step / 4),
+        ),
+        (
+            keras.optimizers.schedules.CosineDecay(0.2, 10),
+            lambda step: 0.1 * (1 + np.cos(np.pi * step / 10)),
+        ),
+        # AlexNet's: divided by 10, here after 5 steps.
+        (
+            keras.optimizers.schedules.PiecewiseConstantDecay([4], [0.2, 0.02]),
+            lambda step: 0.2 if step < 5 else 0.02,
+        ),
+    ],
+    ids=["exponential", "cosine", "steps"],
+)
+def test_a_schedule_sets_the_rate_of_each_step(schedule: Any, rate: Callable[[int], float]) -> None:
+    actual = run(MomentumSGD(schedule, 0.9, 0.05), 8)
+    np.testing.assert_allclose(actual, trajectory(8, rate=rate, decay=0.05), rtol=1e-4, atol=1e-5)
+
+
+def test_the_rate_can_be_set_between_steps() -> None:
+    optimizer, weight = MomentumSGD(0.1, 0.0, 0.0), keras.Variable([1.0], name="kernel")
+    for rate, expected in ((0.1, 0.9), (0.5, 0.4)):
+        optimizer.learning_rate = rate
+        optimizer.apply([keras.ops.ones(1)], [weight])
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(weight), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("clipping", "clipped"),
+    [
+        ({"clipvalue": 2.0}, ([2.0, -2.0], [1.0])),
+        ({"clipnorm": 2.5}, ([1.5, -2.0], [1.0])),
+        # The norm of all three is √(9 + 16 + 1).
+        ({"global_clipnorm": 1.0}, (np.array([3.0, -4.0]) / np.sqrt(26), [1 / np.sqrt(26)])),
+    ],
+)
+def test_each_kind_of_clipping_shortens_the_gradients(
+    clipping: dict[str, float], clipped: tuple[Any, Any]
+) -> None:
+    weights = [keras.Variable([1.0, 1.0], name="kernel"), keras.Variable([1.0], name="kernel")]
+    optimizer = MomentumSGD(0.1, 0.9, 0.5, **clipping)
+    optimizer.apply([keras.ops.array([3.0, -4.0]), keras.ops.array([1.0])], weights)
+    for weight, gradient in zip(weights, clipped, strict=True):
+        expected = 1 - 0.1 * (np.array(gradient) + 0.5)
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(weight), expected, rtol=1e-5)
+
+
+def test_memory_in_another_order_changes_nothing() -> None:
+    # Transposed tensors are views on PyTorch, whose fused step would walk them in the wrong order.
+    start, slope = RNG.normal(size=(3, 4)), RNG.normal(size=(3, 4))
+    expected = start - 0.1 * (slope + 0.5 * start)
+    for turn_weight in (False, True):
+        for turn_gradient in (False, True):
+            values = [
+                keras.ops.transpose(keras.ops.convert_to_tensor(array.T.astype("float32").copy()))
+                if turn
+                else keras.ops.convert_to_tensor(array.astype("float32"))
+                for array, turn in ((start, turn_weight), (slope, turn_gradient))
+            ]
+            weight = keras.Variable(values[0], name="kernel")
+            MomentumSGD(0.1, 0.9, 0.5).apply([values[1]], [weight])
+            actual = keras.ops.convert_to_numpy(weight)
+            np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_clipping_acts_on_the_gradient_before_the_decay() -> None:
     weight = keras.Variable([10.0], name="kernel")
     optimizer = MomentumSGD(0.1, 0.9, 0.5, clipnorm=1.0)
@@ -266,6 +348,74 @@ def test_mixed_precision_trains_with_loss_scaling() -> None:
         keras.config.set_dtype_policy("float32")
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert losses[-1] < losses[0]
+
+
+def apply(
+    optimizer: keras.optimizers.Optimizer, gradients: list[Any], variables: list[Any]
+) -> None:
+    """One step, on JAX by the function without side effects that `fit` uses there."""
+    if keras.backend.backend() != "jax":
+        optimizer.apply(gradients, variables)
+        return
+    if not optimizer.built:
+        optimizer.build(variables)
+    state = [variable.value for variable in optimizer.variables]
+    values, state = optimizer.stateless_apply(state, gradients, [v.value for v in variables])
+    for variable, value in zip((*variables, *optimizer.variables), (*values, *state), strict=True):
+        variable.assign(value)
+
+
+def test_loss_scaling_keeps_the_path_and_skips_a_step_that_overflows() -> None:
+    weight = keras.Variable(START.astype("float32"), name="kernel")
+    inner = MomentumSGD(0.1, 0.9, 0.05)
+    optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=8.0)
+    path, scales = [], []
+    for step in range(7):
+        value = keras.ops.convert_to_numpy(weight)
+        scale = float(optimizer.scale_loss(keras.ops.ones(())))
+        slope = scale * (value - TARGET)
+        if step in (2, 3):
+            slope[1] = np.inf if step == 2 else np.nan
+        apply(optimizer, [keras.ops.convert_to_tensor(slope.astype("float32"))], [weight])
+        path.append(keras.ops.convert_to_numpy(weight).copy())
+        scales.append(scale)
+    assert scales == [8, 8, 8, 4, 2, 2, 2]
+    assert int(optimizer.iterations) == 5
+    np.testing.assert_array_equal(path[2], path[1])
+    np.testing.assert_array_equal(path[3], path[1])
+    taken = path[:2] + path[4:]
+    np.testing.assert_allclose(taken, trajectory(5, decay=0.05), rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_that_overflows_in_half_precision_leaves_the_net_as_it_was() -> None:
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = small_net()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    optimizer = keras.optimizers.LossScaleOptimizer(MomentumSGD(0.005), initial_scale=64.0)
+    model.compile(optimizer, "mse")
+    inputs = RNG.normal(size=(8, 6, 6, 2)).astype("float32")
+    before = [keras.ops.convert_to_numpy(v).copy() for v in model.trainable_variables]
+    model.fit(inputs, np.full((8, 1), 1e6, "float32"), batch_size=8, verbose=0)
+    after = map(keras.ops.convert_to_numpy, model.trainable_variables)
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (int(optimizer.iterations), float(optimizer.dynamic_scale)) == (0, 32.0)
+    model.fit(inputs, np.ones((8, 1), "float32"), batch_size=8, verbose=0)
+    assert (int(optimizer.iterations), float(optimizer.dynamic_scale)) == (1, 32.0)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="PyTorch's compiler")
+def test_a_compiled_step_is_the_same_step() -> None:
+    weight = keras.Variable([1.0], name="kernel")
+    optimizer = MomentumSGD(0.5, 0.5, 0.25)
+    optimizer.build([weight])
+    # The compiler traces as it does for `fit`, and then runs what it traced as it is.
+    step = torch.compile(lambda slope: optimizer.apply([slope], [weight]), backend="eager")
+    for expected in (0.375, -0.484375):
+        step(torch.ones(1))
+        assert keras.ops.convert_to_numpy(weight).item() == expected
 
 
 def test_gradient_accumulation_averages_over_the_steps() -> None:

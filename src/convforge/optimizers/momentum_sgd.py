@@ -122,6 +122,23 @@ class MomentumSGD(keras.optimizers.Optimizer):
                 raise ArgumentError(argument, {pattern: factor}, allowed, owner=self._owner)
         return {pattern: float(factor) for pattern, factor in (factors or {}).items()}
 
+    def exclude_from_weight_decay(
+        self, var_list: Sequence[Any] | None = None, var_names: Sequence[str] | None = None
+    ) -> None:
+        """Keras' way to exempt variables: adds them to `no_decay`, and so to the config.
+
+        Args:
+            var_list: variables, exempt by their whole paths.
+            var_names: patterns, as in `no_decay`.
+
+        Raises:
+            ValueError: the optimizer has met its variables already.
+        """
+        if self.built:
+            raise ValueError(f"{self._owner}: exempt variables before the first step")
+        exact = [f"^{re.escape(variable.path)}$" for variable in var_list or ()]
+        self.no_decay += [self._pattern("var_names", name) for name in (*exact, *(var_names or ()))]
+
     def build(self, variables: Sequence[Any]) -> None:
         if self.built:
             return
