@@ -6,6 +6,7 @@ from typing import Any
 
 import all_methods
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from convforge.augment import apply, draw, numpy_ops
@@ -56,3 +57,19 @@ def test_neither_batch_size_nor_threads_move_a_compiled_image() -> None:
     small = np.concatenate(batches(tensorflow_ops.compiled(augmented, batch_size=8), 8))
     # Fused multiply-adds may round the last bit of a coordinate otherwise, and nothing more.
     assert np.abs(large - small).max() < 0.01
+
+
+def test_op_determinism_leaves_it_compiled() -> None:
+    """XLA knows no strings: it says so only where it is asked to compile."""
+    tf.config.experimental.enable_op_determinism()
+
+    def spelled(images: Any, epoch: Any, indices: Any) -> Any:
+        return tf.strings.length(tf.strings.as_string(indices))
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="XLA"):
+        tensorflow_ops.compiled(spelled, 4)(IMAGES[:4], 0, tf.range(4))
+    again = [
+        np.concatenate(batches(tensorflow_ops.compiled(augmented, batch_size=16), 16))
+        for _ in range(2)
+    ]
+    np.testing.assert_array_equal(*again)

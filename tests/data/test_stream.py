@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,10 @@ from scipy.ndimage import rotate
 
 from convforge.augment import draw, numpy_ops
 from convforge.augment.settings import Augmentation, Crop, Geometry, Reflection
-from convforge.data.manifest import Manifest
+from convforge.data import tensorflow_ops
+from convforge.data.manifest import Manifest, Split, Statistics
 from convforge.data.preparation import prepare
+from convforge.data.shards import write_shards
 from convforge.data.stream import AugmentedExample, Stream
 from convforge.geometry import ArgumentError
 from convforge.progress import Progress, Verbosity
@@ -50,7 +53,10 @@ def sharded(shared_project: Path, tmp_path_factory: pytest.TempPathFactory, comp
 
 
 def _batches(stream: Stream, count: int, **changes: Any) -> list[Pair]:
-    options: dict[str, Any] = {"seed": 3, "augmentation": PLAIN, "shuffle_bytes": WHOLE}
+    # A run of one epoch: so few digits are not worth a compilation.
+    options: dict[str, Any] = {
+        "seed": 3, "epochs": 1, "augmentation": PLAIN, "shuffle_bytes": WHOLE,
+    }  # fmt: skip
     batches = stream.training(**{**options, **changes}).take(count)
     return [(images.numpy(), labels.numpy()) for images, labels in batches]
 
@@ -161,6 +167,65 @@ def test_an_examples_augmentation_does_not_depend_on_the_batch_size(stream: Stre
         for size, steps in ((1, 250), (7, 36), (250, 1))
     ]
     assert by_size[0] == by_size[1] == by_size[2]
+
+
+def test_an_examples_augmentation_does_not_depend_on_the_shuffle_or_the_shards(
+    stream: Stream, sharded: Stream
+) -> None:
+    """The order changes, the images of the epoch do not."""
+    first, *others = (
+        _keys(_batches(one, STEPS, augmentation=MOVED, shuffle_bytes=shuffle_bytes))
+        for one in (stream, sharded)
+        for shuffle_bytes in (WHOLE, 1)
+    )
+    for other in others:
+        assert other != first
+        assert sorted(other) == sorted(first)
+
+
+@pytest.fixture
+def compilations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The batch sizes that are compiled for."""
+    sizes: list[int] = []
+    compiled = tensorflow_ops.compiled
+
+    def noted(function: Any, batch_size: int) -> Any:
+        sizes.append(batch_size)
+        return compiled(function, batch_size)
+
+    monkeypatch.setattr(tensorflow_ops, "compiled", noted)
+    return sizes
+
+
+def test_augmentation_is_compiled_where_the_images_are_worth_it(
+    stream: Stream, compilations: list[int]
+) -> None:
+    """A step of 250 digits is not, forty epochs of them are, and an unknown number is."""
+    for epochs, expected in ((1, []), (39, []), (50, [BATCH]), (None, [BATCH, BATCH])):
+        stream.training(seed=3, augmentation=MOVED, shuffle_bytes=WHOLE, epochs=epochs)
+        assert compilations == expected
+    stream.training(seed=3, augmentation=PLAIN, shuffle_bytes=WHOLE)
+    stream.training(seed=3, augmentation=replace(MOVED, place="step"), shuffle_bytes=WHOLE)
+    assert compilations == expected, "nothing to compile"
+
+
+def test_compiled_batches_are_those_of_the_draws_whatever_size_threads_and_start(
+    stream: Stream, compilations: list[int]
+) -> None:
+    expected = _in_order(stream)
+    options: dict[str, Any] = {"augmentation": MOVED, "epochs": None}
+    whole = _batches(stream, 2 * STEPS, **options)
+    seen = np.concatenate([images for images, _ in whole[:STEPS]])
+    nearest = [np.abs(seen - image).max(axis=(1, 2, 3)).min() for image in expected]
+    assert len(seen) == EXAMPLES
+    assert max(nearest) < 0.05
+    _assert_same(whole, _batches(replace(stream, threads=1), 2 * STEPS, **options))
+    _assert_same(whole[STEPS:], _batches(stream, STEPS, first_epoch=1, **options))
+    small = _batches(replace(stream, batch_size=9), 28, **options)
+    rows = np.concatenate([images for images, _ in small])
+    # The same bits on the machines tried, but a compiler may round a lone batch otherwise.
+    assert np.abs(rows - seen).max() < 1e-3
+    assert compilations == [BATCH, BATCH, BATCH, 9]
 
 
 def test_an_example_is_augmented_otherwise_in_another_epoch_and_with_another_seed(
@@ -330,3 +395,38 @@ def test_a_target_that_nothing_draws_is_refused_before_any_batch(stream: Stream)
         first = {"shuffle_bytes": WHOLE} if make == stream.training else {"split": "test"}
         with pytest.raises(ArgumentError, match=r"augment\.geometry\.rotation"):
             make(**first, **options)
+
+
+STATM = Path("/proc/self/statm")
+
+
+@pytest.mark.skipif(not STATM.exists(), reason="only Linux says how much memory a process has")
+def test_memory_does_not_grow_with_the_data_set(tmp_path: Path) -> None:
+    """An epoch of 300 MB as float32, shuffled in blocks of 4 MB, in a few batches' memory."""
+    shape = (40, 40, 3)
+    images = np.random.default_rng(0).integers(0, 256, (16_000, *shape), np.uint8)
+    shards = write_shards(
+        tmp_path, "train", images, range(16_000), np.zeros(16_000, np.int64), shard_examples=2_000
+    )
+    del images
+    manifest = Manifest.model_construct(
+        image_shape=list(shape),
+        splits={"train": Split(examples=16_000, class_counts=[16_000], shards=shards)},
+        statistics=Statistics(mean=[0.0] * 3, std=[1.0] * 3, covariance=np.eye(3).tolist()),
+        targets=[],
+    )
+    batches = Stream(tmp_path, manifest, 100).training(
+        seed=0, augmentation=MOVED, shuffle_bytes=4 << 20
+    )
+    rows = iter(batches)
+    for _ in range(30):
+        next(rows)
+    before, highest = _resident_bytes(), 0
+    for _ in range(160):
+        next(rows)
+        highest = max(highest, _resident_bytes())
+    assert highest - before < 60 << 20
+
+
+def _resident_bytes() -> int:
+    return int(STATM.read_text().split()[1]) * resource.getpagesize()

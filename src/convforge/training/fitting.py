@@ -102,6 +102,7 @@ class Fit:
         trainer = self.settings.trainer
         return self.stream.training(
             seed=self.settings.seed,
+            epochs=trainer.epochs,
             augmentation=self.settings.augment,
             shuffle_bytes=trainer.shuffle_megabytes << 20,
             limit_examples=trainer.limit_examples,
