@@ -349,6 +349,16 @@ class Settings(_Group):
         regression = isinstance(self.task, RegressionTask)
         return (self.drawn_targets or self.data.target_names) if regression else ()
 
+    @property
+    def remarks(self) -> list[str]:
+        """What is allowed, and does something else than its name says."""
+        if self.augment.colour.active and self.data.channels == 1:
+            return [
+                f"augment.colour.strength={self.augment.colour.strength}: with data.channels=1 "
+                "there are no colours, so it alters the brightness alone"
+            ]
+        return []
+
     @model_validator(mode="after")
     def _data_fit_task(self) -> Self:
         if self.task.name == "regression" and not self.predicted_numbers:

@@ -8,7 +8,7 @@ import by_scipy
 import numpy as np
 import pytest
 
-from convforge.augment import Augmentation, apply, draw, numpy_ops
+from convforge.augment import Augmentation, apply, draw, draw_and_apply, numpy_ops
 from convforge.augment.settings import Crop, Geometry, Reflection
 
 Size = tuple[int, int]
@@ -132,3 +132,28 @@ def test_a_constant_image_stays_constant_within_its_borders(fill: str) -> None:
     drawn = _drawn(MOVED, images, (9, 7))
     at = {"output_size": (9, 7), "fill": fill, "fill_value": 200.0, "ops": numpy_ops}
     np.testing.assert_allclose(apply(images, drawn, **at), 200.0, atol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.3, 0.15])
+def test_content_that_is_made_smaller_is_averaged_too(scale: float) -> None:
+    """The output is as large as the image: the drawn scale alone reduces."""
+    smaller = Augmentation(geometry=Geometry(scale=(scale, scale), rotation=20.0))
+    images = _noise(64, 64)
+    drawn = _drawn(smaller, images, (64, 64))
+    matrix = by_scipy.matrices(drawn, (64, 64), (64, 64))
+    reference = _area_average(images, matrix, (64, 64))
+    plain = by_scipy.warp(images, matrix, (64, 64))
+    reduced = draw_and_apply(
+        images, smaller, seed=2, epoch=0, index=np.arange(len(images)), ops=numpy_ops
+    )
+    assert _error(reduced, reference) < 0.6 * _error(plain, reference)
+
+
+def test_images_that_keep_their_size_among_reduced_ones_stay_sharp() -> None:
+    either = Augmentation(geometry=Geometry(probability=0.5, scale=(0.3, 0.3)))
+    images = _noise(32, 32, count=12)
+    drawn = _drawn(either, images, (32, 32))
+    whole = drawn["scale"] == 1
+    assert 0 < whole.sum() < 12
+    seen = draw_and_apply(images, either, seed=2, epoch=0, index=np.arange(12), ops=numpy_ops)
+    np.testing.assert_array_equal(seen[whole], images[whole])

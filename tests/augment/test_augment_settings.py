@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from yaml import safe_load
 
+from convforge import cli
 from convforge.augment.settings import Augmentation, Colour, Crop, Geometry, Reflection
 from convforge.geometry import ArgumentError
 
@@ -26,6 +28,7 @@ WRONG: list[tuple[Any, str, Any]] = [
     (Crop, "scale", (float("nan"), 1.0)),
     (Crop, "ratio", (0.0, 1.0)),
     (Crop, "ratio", (1.2, 0.8)),
+    (Crop, "ratio", (0.8, 1.2)),
     (Reflection, "probability", 2.0),
     (Reflection, "probability", float("nan")),
     (Colour, "strength", -0.1),
@@ -61,7 +64,7 @@ def test_defaults_leave_images_alone() -> None:
     "method",
     [
         Crop(scale=(0.5, 1.0)),
-        Crop(ratio=(1.0, 1.1)),
+        Crop(scale=(0.9, 0.9), ratio=(1.0, 1.1)),
         Reflection(probability=0.1),
         Colour(strength=0.1),
         Geometry(rotation=1.0),
@@ -122,3 +125,14 @@ def test_validation_names_the_key(values: dict[str, Any], key: tuple[str, ...]) 
 def test_checking_a_config_does_not_import_keras() -> None:
     code = "import sys, convforge.augment.settings; sys.exit('keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_colour_on_images_of_one_channel_is_said_to_alter_brightness_alone(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = r"augment\.colour\.strength=0\.1: with data\.channels=1 .* brightness alone"
+    assert cli.main(["compose", "augment=full"]) == 0
+    assert re.search(said, capfd.readouterr().err)
+    for plain in (["augment=full", "data.channels=3"], ["augment=light"]):
+        assert cli.main(["compose", *plain]) == 0
+        assert "brightness" not in capfd.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from convforge.augment import draw, numpy_ops
 from convforge.augment.parameters import LEVELS, STREAMS, random_words, threefry
 from convforge.augment.settings import Augmentation, Colour, Crop, Geometry, Reflection
 from convforge.data import tensorflow_ops
+from convforge.geometry import ArgumentError
 
 SIZES: dict[str, Any] = {"image_size": (32, 32), "output_size": (32, 32)}
 MANY = np.arange(200_000)
@@ -107,6 +109,22 @@ def test_large_seeds_and_tensors_of_any_integer_type_are_seeds() -> None:
     assert same(drawn(index, seed=-1), drawn(index, seed=2**32 - 1))
     assert same(drawn(index.astype("uint8")), drawn(index.astype("int64")))
     assert not same(drawn(index, seed=2**31 + 1), drawn(index, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"image_size": (32, 0)}, "image_size=(32, 0)"),
+        ({"output_size": (32,)}, "output_size=(32,)"),
+        ({"output_size": (32.0, 32)}, "output_size=(32.0, 32)"),
+        ({"seed": 1.5}, "seed or epoch=1.5"),
+        ({"epoch": "first"}, "seed or epoch='first'"),
+    ],
+)
+def test_what_is_no_size_or_no_integer_is_refused(wrong: dict[str, Any], said: str) -> None:
+    at = {"seed": 1, "epoch": 0, **SIZES, **wrong}
+    with pytest.raises(ArgumentError, match=re.escape(said)):
+        draw(all_methods.ALL, index=np.arange(3), ops=numpy_ops, **at)
 
 
 def under_xla(index: Any) -> Any:

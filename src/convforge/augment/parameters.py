@@ -21,6 +21,7 @@ import numpy as np
 
 from convforge.augment import matrix
 from convforge.augment.settings import Augmentation, Crop, Geometry
+from convforge.geometry import ArgumentError
 
 Tensor = Any
 Parameters = dict[str, Tensor]
@@ -81,6 +82,9 @@ def draw(
         - "scale" [B]: enlargement.
         - "translation" [B, 2]: pixels of the output, (right, down).
 
+    Raises:
+        ArgumentError: A size is not two integers of at least 1, or seed or epoch is no integer.
+
     Example:
         >>> import numpy as np
         >>> from convforge.augment import numpy_ops, settings
@@ -91,6 +95,8 @@ def draw(
         >>> bool(alone[0] == among_others[41])
         True
     """
+    _check_size("image_size", image_size)
+    _check_size("output_size", output_size)
     streams = _Streams(random_words(seed, epoch, index, ops), ops)
     crop = _draw_crop(augmentation.crop, streams)
     geometry = _draw_geometry(augmentation.geometry, streams, output_size)
@@ -107,6 +113,11 @@ def draw(
         "scale": geometry["scale"],
         "translation": ops.stack([geometry["right"], geometry["down"]], axis=-1),
     }
+
+
+def _check_size(argument: str, size: tuple[int, int]) -> None:
+    if len(size) != 2 or not all(isinstance(side, (int, np.integer)) and side > 0 for side in size):
+        raise ArgumentError(argument, size, "(height, width), two integers ≥ 1")
 
 
 def random_words(seed: Any, epoch: Any, index: Tensor, ops: Any = keras.ops) -> Tensor:
@@ -159,6 +170,8 @@ def _shift_right(word: Tensor, distance: int, ops: Any) -> Tensor:
 
 def _as_word(value: Any, ops: Any) -> Tensor:
     """An int, a scalar tensor or a tensor [B] as int32 [1, 1] or [1, B]."""
+    if isinstance(value, bool | float | np.floating | str):
+        raise ArgumentError("seed or epoch", value, "an integer or a tensor of integers")
     if isinstance(value, int):
         value = np.array((value + 2**31) % 2**32 - 2**31, dtype="int32")
     return ops.reshape(ops.cast(value, "int32"), (1, -1))

@@ -54,11 +54,15 @@ class Crop:
         _check(
             "ratio", self.ratio, 0.1 <= low <= high <= 10.0, "[low, high], 0.1 ≤ low ≤ high ≤ 10"
         )
+        # The whole area in another ratio would reach beyond the image.
+        whole = self.scale == (1.0, 1.0)
+        allowed = "[1, 1], or a crop.scale below 1: the whole area has the image's own ratio"
+        _check("ratio", self.ratio, not whole or self.ratio == (1.0, 1.0), allowed)
 
     @property
     def active(self) -> bool:
         """Whether any image can change."""
-        return self.probability > 0 and (self.scale != (1.0, 1.0) or self.ratio != (1.0, 1.0))
+        return self.probability > 0 and self.scale != (1.0, 1.0)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ def apply(
     fill: str = "reflect",
     fill_value: float = 0.0,
     interpolation: str = "bilinear",
+    smallest_scale: float = 1.0,
     colour_basis: ArrayLike | None = None,
     ops: Any = keras.ops,
 ) -> Tensor:
@@ -57,6 +58,8 @@ def apply(
             "edge" its outermost pixels, "constant" `fill_value`.
         fill_value: Grey level of the constant fill.
         interpolation: "bilinear" or "nearest".
+        smallest_scale: The smallest "scale" among the parameters, or a bound below it: what
+            `Geometry.scale` starts with. Images reduced further are not anti-aliased in full.
         colour_basis: Array [C, C], C ≤ 3, of `convforge.augment.colour_basis`. None: no colour.
         ops: Namespace of the functions listed in `convforge.augment`.
 
@@ -65,9 +68,9 @@ def apply(
         pixels, and the colour shift is clipped. Whole images and mere reflections are exact.
 
     Bilinear reading is anti-aliased: where an output pixel covers 4ᵏ or more pixels of the image
-    (k = 1, 2, …), it is read from the averages of 2ᵏ×2ᵏ blocks. This looks at the matrix of each
-    image, and only happens if the output is at most half as large as the image. "nearest" never
-    averages.
+    (k = 1, 2, …), it is read from the averages of 2ᵏ×2ᵏ blocks. The matrix of each image decides;
+    averages are only made if the output at `smallest_scale` is at most half as large as the image.
+    "nearest" never averages.
 
     Example:
         >>> import numpy as np
@@ -83,7 +86,9 @@ def apply(
     column, row = _coordinates(parameters["matrix"], output_size, ops)
     x = _enter(column, width, fill, interpolation, ops)
     y = _enter(row, height, fill, interpolation, ops)
-    levels = _levels((height, width), output_size) if interpolation == "bilinear" else 0
+    levels = 0
+    if interpolation == "bilinear":
+        levels = _levels((height, width), output_size, smallest_scale)
     if interpolation == "nearest":
         pixels = _nearest(_whole(images, ops), x.position, y.position, ops)
     elif levels == 0:
@@ -148,6 +153,7 @@ def draw_and_apply(
         fill=augmentation.fill,
         fill_value=augmentation.fill_value,
         interpolation=augmentation.interpolation,
+        smallest_scale=augmentation.geometry.scale[0] if augmentation.geometry.active else 1.0,
         colour_basis=colour_basis if augmentation.colour.active else None,
         ops=ops,
     )
@@ -212,9 +218,9 @@ def _bilinear(source: _Source, x: Tensor, y: Tensor, ops: Any) -> Tensor:
     return upper * (1.0 - down) + lower * down
 
 
-def _levels(image_size: tuple[int, int], output_size: tuple[int, int]) -> int:
+def _levels(image_size: tuple[int, int], output_size: tuple[int, int], scale: float) -> int:
     """How often a whole image may be halved on its way to the output; each side keeps 2 pixels."""
-    reduction = math.sqrt(math.prod(image_size) / math.prod(output_size))
+    reduction = math.sqrt(math.prod(image_size) / math.prod(output_size)) / scale
     return max(0, math.floor(math.log2(min(reduction, min(image_size) / 2))))
 
 
@@ -238,7 +244,8 @@ def _anti_aliased(
 
     area = matrix[:, 0, 0] * matrix[:, 1, 1] - matrix[:, 0, 1] * matrix[:, 1, 0]
     area = ops.reshape(ops.maximum(area, -area), (-1, 1, 1))
-    level = sum(ops.cast(area >= 4.0**k, "int32") for k in range(1, levels + 1))
+    # Rounding may leave an area of 4ᵏ just below it.
+    level = sum(ops.cast(area >= 4.0**k * 0.9999, "int32") for k in range(1, levels + 1))
 
     def look_up(values: np.ndarray, dtype: str) -> Tensor:
         return ops.take(ops.cast(values, dtype), level, axis=0)

@@ -40,6 +40,8 @@ def compose(root: Path, overrides: Sequence[str], progress: Progress) -> None:
         text = OmegaConf.to_yaml(config)
         path.write_text(text, encoding="utf-8")
         progress.say(f"{PARAMS}: composed from conf/")
+    for remark in settings.remarks:
+        progress.say(remark)
     find_sources(settings.data, resolve_path(settings.data.path, root))
 
 

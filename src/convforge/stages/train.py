@@ -70,6 +70,8 @@ def train(
 
     from convforge.training.fitting import prepare_fit
 
+    for remark in settings.remarks:
+        progress.say(remark)
     fit = prepare_fit(settings, manifest, data)
     _forget(out)
     config = out / CONFIG
