@@ -26,9 +26,9 @@ RANGES: list[tuple[type, str, float, float]] = [
 ]
 
 
-def _refused(method: Any, argument: str, value: Any) -> None:
+def _refused(method: Any, argument: str, value: Any, **others: Any) -> None:
     with pytest.raises(ArgumentError) as refusal:
-        method(**{argument: value})
+        method(**others, **{argument: value})
     assert refusal.value.argument == argument
     assert f"{argument}={value!r}" in str(refusal.value)
 
@@ -47,8 +47,10 @@ def test_a_number_is_accepted_up_to_its_bounds_only(
 def test_a_range_is_accepted_up_to_its_bounds_only(
     method: Any, argument: str, low: float, high: float
 ) -> None:
+    # A whole image has no other ratio.
+    others = {"scale": (0.5, 1.0)} if argument == "ratio" else {}
     for value in ((low, high), (low, low), (high, high)):
-        assert getattr(method(**{argument: value}), argument) == value
+        assert getattr(method(**others, **{argument: value}), argument) == value
     for value in (
         (nextafter(low, -inf), high),
         (low, nextafter(high, inf)),
@@ -57,7 +59,7 @@ def test_a_range_is_accepted_up_to_its_bounds_only(
         (low, nan),
         (-1.0, 1.0),
     ):
-        _refused(method, argument, value)
+        _refused(method, argument, value, **others)
 
 
 @pytest.mark.parametrize("argument", ["fill", "interpolation"])
