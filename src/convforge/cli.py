@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_predict,
         _add_summary,
         _add_ui,
+        _add_sync,
     ):
         add(commands)
     return parser
@@ -534,7 +535,7 @@ def _add_ui(commands: Any) -> None:
 def _ui(arguments: argparse.Namespace) -> None:
     from convforge.composition import compose_config, project_root, settings_of
     from convforge.settings import MLflowTracking
-    from convforge.tracking.delivery import experiment_id, open_client
+    from convforge.tracking.remote import experiment_id, open_client
     from convforge.tracking.store import artifact_location, quiet_mlflow, tracking_uri
 
     root = project_root()
@@ -558,6 +559,45 @@ def _ui(arguments: argparse.Namespace) -> None:
     page = f"#/experiments/{experiment}/runs?workflowType=machine_learning"
     print(f"MLflow: http://127.0.0.1:{arguments.port}/{page}  (Ctrl-C ends it)", flush=True)
     raise SystemExit(subprocess.run(command, env=environment, cwd=root).returncode)
+
+
+def _add_sync(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "sync",
+        _sync,
+        "deliver to MLflow what runs could not: its server was down, or the run was killed",
+        "",
+        "outputs/train/2026-11-22_15-04-05",
+        "--uri http://192.168.0.7:5000",
+    )
+    parser.add_argument(
+        "--uri", help="address of the store, if it is not where it was when the run was made"
+    )
+    parser.add_argument(
+        "folders",
+        type=Path,
+        nargs="*",
+        metavar="FOLDER",
+        help="folders of runs (default: everything that waits)",
+    )
+
+
+def _sync(arguments: argparse.Namespace) -> None:
+    from convforge.composition import project_root
+    from convforge.settings import refused_store
+    from convforge.tracking.outbox import sync
+
+    allowed = arguments.uri and refused_store(arguments.uri)
+    if allowed:
+        raise InputError(f"--uri={arguments.uri} is not allowed: give {allowed}")
+    for folder in arguments.folders:
+        if not folder.is_dir():
+            raise InputError(f"{folder} is not a folder")
+    left = sync(project_root(), arguments.folders, progress_of(arguments), arguments.uri)
+    if left:
+        said = "; ".join(f"{count} events wait for {uri}" for uri, count in left.items())
+        raise InputError(f"not everything is delivered: {said}")
 
 
 if __name__ == "__main__":

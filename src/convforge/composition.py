@@ -97,6 +97,14 @@ def sweep_jobs(overrides: Sequence[str]) -> list[list[str]]:
     return [list(job) for batch in batches for job in batch]
 
 
+def sweep_folder(root: Path, overrides: Sequence[str]) -> Path:
+    """The folder in which Hydra puts the jobs of a multirun with `overrides`."""
+    hydras = [item for item in overrides if item.startswith("hydra.sweep.dir=")]
+    with initialize_config_dir(str(root / "conf"), version_base="1.3"):
+        config = compose(CONFIG_NAME, overrides=hydras, return_hydra_config=True)
+    return Path(config.hydra.sweep.dir).absolute()
+
+
 def explain(error: Exception, root: Path, overrides: Sequence[str]) -> InputError:
     """`error` of Hydra's or OmegaConf's as one that names the key and the nearest valid one."""
     cause: BaseException | None = error

@@ -17,14 +17,16 @@ import numpy as np
 import pytest
 
 from convforge.data.manifest import Manifest
+from convforge.errors import InputError
 from convforge.prediction import load_predictor
 from convforge.progress import Progress, Verbosity
 from convforge.settings import MLflowTracking, Settings
 from convforge.stages.evaluate import evaluate
-from convforge.stages.train import RunLabel, train
-from convforge.tracking.delivery import Delivery, open_client
+from convforge.stages.train import train
+from convforge.tracking.delivery import BusyError, Delivery
+from convforge.tracking.remote import Remote, open_client
 from convforge.tracking.journal import Journal
-from convforge.tracking.store import artifact_location, tracking_uri
+from convforge.tracking.store import artifact_location, store_of, tracking_uri
 
 QUIET = Progress(Verbosity.QUIET)
 SMALL = (
@@ -254,28 +256,40 @@ def test_a_name_and_tags_given_to_a_run_are_its_own(
     """And params beyond MLflow's limits are cut instead of refused."""
     settings = compose("tracking.experiment=other")
     assert isinstance(settings.tracking, MLflowTracking)
-    label = RunLabel("a name", {"mlflow.parentRunId": "0" * 32})
     journal = Journal(tmp_path)
-    journal.begin(name=label.name, tags=label.tags, params={"long": "x" * 9000, "k" * 300: 1})
+    tags = {"a": "tag", "long": "x" * 9000}
+    params = {"long": "x" * 9000, "k" * 300: 1, **{f"layer{i}.units": i for i in range(150)}}
+    journal.begin(name="a name", tags=tags, params=params, key="key")
     journal.metrics({"loss": 0.5}, step=1)
-    delivery = Delivery(journal, settings.tracking, tmp_path)
-    delivery.deliver()
-    run = _client(tmp_path, settings).get_run(delivery.run_id)
+    delivery = _delivery(journal, settings, tmp_path)
+    _deliver(delivery)
+    run = _client(tmp_path, settings).get_run(delivery.state.run_id)
     assert run.info.run_name == "a name"
-    assert run.data.tags["mlflow.parentRunId"] == "0" * 32
-    assert run.data.params == {"long": "x" * 6000, "k" * 250: "1"}
+    assert run.data.tags["a"] == "tag"
+    assert run.data.params["long"] == "x" * 6000
+    assert run.data.params["k" * 250] == "1"
+    assert len(run.data.params) == 152
+
+
+def _delivery(journal: Journal, settings: Settings, root: Path) -> Delivery:
+    store = store_of(settings.tracking, root)
+    assert store is not None
+    return Delivery(journal, Remote(store), warn=QUIET.warn, say=QUIET.say)
+
+
+def _deliver(delivery: Delivery) -> None:
+    while delivery.send():
+        pass
 
 
 def test_events_are_delivered_once_each(compose: Callable[..., Settings], tmp_path: Path) -> None:
-    settings = compose()
-    assert isinstance(settings.tracking, MLflowTracking)
     journal = Journal(tmp_path)
-    journal.begin(name="n", tags={}, params={})
-    delivery = Delivery(journal, settings.tracking, tmp_path)
+    journal.begin(name="n", tags={}, params={}, key="key")
+    delivery = _delivery(journal, compose(), tmp_path)
     for step in (1, 2, 3):
         journal.metrics({"loss": 1 / step}, step)
-        delivery.deliver()
-    history = _client(tmp_path, settings).get_metric_history(delivery.run_id, "loss")
+        _deliver(delivery)
+    history = _client(tmp_path, compose()).get_metric_history(delivery.state.run_id, "loss")
     assert [metric.step for metric in history] == [1, 2, 3]
     assert json.loads((tmp_path / "run.json").read_text())["delivered"] == 4
 
@@ -284,17 +298,111 @@ def test_another_process_goes_on_where_delivery_stopped(
     compose: Callable[..., Settings], tmp_path: Path
 ) -> None:
     """As `run.json` is there for."""
-    settings = compose()
-    assert isinstance(settings.tracking, MLflowTracking)
     journal = Journal(tmp_path)
-    journal.begin(name="n", tags={}, params={})
-    Delivery(journal, settings.tracking, tmp_path).deliver()
+    journal.begin(name="n", tags={}, params={}, key="key")
+    for step in (1, 2):
+        delivery = _delivery(journal, compose(), tmp_path)
+        _deliver(delivery)
+        delivery.release()
+        journal.metrics({"loss": 0.5}, step)
+    delivery = _delivery(journal, compose(), tmp_path)
+    _deliver(delivery)
+    client = _client(tmp_path, compose())
+    (run,) = client.search_runs([client.get_experiment_by_name("convforge").experiment_id])
+    history = client.get_metric_history(run.info.run_id, "loss")
+    assert [(metric.step, metric.value) for metric in history] == [(1, 0.5), (2, 0.5)]
+
+
+def test_two_senders_do_not_deliver_one_journal_at_once(
+    compose: Callable[..., Settings], tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path)
+    journal.begin(name="n", tags={}, params={}, key="key")
+    first, second = (_delivery(journal, compose(), tmp_path) for _ in range(2))
+    assert first.send()
+    with pytest.raises(BusyError):
+        second.send()
+    first.release()
+    assert not second.send()
+
+
+def test_a_step_that_a_resumed_run_repeats_is_there_once(
+    compose: Callable[..., Settings], tmp_path: Path
+) -> None:
+    """Resumed from before what was delivered, at another time, with another duration."""
+    journal = Journal(tmp_path)
+    journal.begin(name="n", tags={}, params={}, key="key")
+    journal.metrics({"loss": 0.5, "epoch_seconds": 1.0}, step=1)
+    journal.metrics({"loss": 0.25, "epoch_seconds": 1.0}, step=2)
+    delivery = _delivery(journal, compose(), tmp_path)
+    _deliver(delivery)
+    delivery.release()
+    lines = journal.path.read_text().splitlines(keepends=True)
+    journal.path.write_text("".join(lines[:2]))
+    (tmp_path / "run.json").unlink()
+    journal.metrics({"loss": 0.25, "epoch_seconds": 7.0}, step=2)
+    journal.metrics({"loss": 0.125, "epoch_seconds": 7.0}, step=3)
+    again = _delivery(journal, compose(), tmp_path)
+    _deliver(again)
+    assert again.state.run_id == delivery.state.run_id
+    client = _client(tmp_path, compose())
+    for name, values in (("loss", [0.5, 0.25, 0.125]), ("epoch_seconds", [1.0, 1.0, 7.0])):
+        history = client.get_metric_history(again.state.run_id, name)
+        assert [(metric.step, metric.value) for metric in history] == list(
+            zip((1, 2, 3), values, strict=True)
+        )
+
+
+def test_what_the_store_refuses_for_good_is_told_and_recorded_and_stops_nothing(
+    compose: Callable[..., Settings], tmp_path: Path
+) -> None:
+    told: list[str] = []
+    journal = Journal(tmp_path)
+    journal.begin(name="n", tags={}, params={"a": 1, "not $ allowed": 2}, key="key")
+    journal.metrics({"loss": 0.5, "not $ allowed": 1.0}, step=1)
+    (tmp_path / "gone.png").touch()
+    journal.artifact(tmp_path / "gone.png")
+    (tmp_path / "gone.png").unlink()
+    journal.metrics({"loss": 0.25}, step=2)
+    journal.end("FINISHED")
+    store = store_of(compose().tracking, tmp_path)
+    assert store is not None
+    delivery = Delivery(journal, Remote(store), warn=told.append, say=told.append)
+    _deliver(delivery)
+    run = _client(tmp_path, compose()).get_run(delivery.state.run_id)
+    assert run.data.params == {"a": "1"}
+    assert run.data.metrics == {"loss": 0.25}
+    assert run.info.status == "FINISHED"
+    assert len(told) == 2 + 1
+    assert sum("not $ allowed" in line for line in told) == 2
+    assert sum("gone.png" in line for line in told) == 1
+    assert len(json.loads((tmp_path / "run.json").read_text())["refused"]) == 3
+
+
+def test_a_line_that_a_killed_process_left_half_written_is_not_read_and_cut_off(
+    tmp_path: Path,
+) -> None:
+    journal = Journal(tmp_path)
     journal.metrics({"loss": 0.5}, step=1)
-    Delivery(journal, settings.tracking, tmp_path).deliver()
-    client = _client(tmp_path, settings)
-    experiment = client.get_experiment_by_name("convforge")
-    (run,) = client.search_runs([experiment.experiment_id])
-    assert run.data.metrics == {"loss": 0.5}
+    journal.metrics({"loss": 0.25}, step=2)
+    whole = journal.path.read_bytes()
+    for length in range(len(whole) + 1):
+        journal.path.write_bytes(whole[:length])
+        there = [event.content["step"] for event in journal.events()]
+        assert there == [1, 2][: whole[:length].count(b"\n")]
+        journal.metrics({"loss": 0.125}, step=3)
+        assert [event.content["step"] for event in journal.events()] == [*there, 3]
+
+
+def test_a_journal_has_one_writer(tmp_path: Path) -> None:
+    first, second = Journal(tmp_path), Journal(tmp_path)
+    assert not first.has_writer()
+    first.metrics({"loss": 0.5}, step=1)
+    assert second.has_writer()
+    with pytest.raises(InputError, match="another process writes"):
+        second.metrics({"loss": 0.5}, step=2)
+    first.end("FINISHED")
+    assert not second.has_writer()
 
 
 def test_a_journal_keeps_its_events_in_order_and_its_paths_relative(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from convforge.composition import read_params
 from convforge.errors import InputError
 from convforge.stages.evaluate import METRICS
 from convforge.stages.train import CONFIG
-from convforge.tracking.delivery import read_state
+from convforge.tracking.delivery import State
 
 
 def results(root: Path) -> str:
@@ -51,5 +51,9 @@ def achieved(figures: Mapping[str, float]) -> str:
 
 def _run(root: Path) -> str:
     # The evaluation's, since it opens a run of its own where the store has lost the training's.
-    state = read_state(root / "build" / "evaluate")
-    return f"{state['run_id']} in {state['tracking_uri']}" if state else "not tracked"
+    state = State.read(root / "build" / "evaluate")
+    if state.tracking_uri is None:
+        return "not tracked"
+    if state.run_id is None:  # What is delivered later does not change what DVC keeps.
+        return f"convforge.key {state.key} in {state.tracking_uri} (after convforge sync)"
+    return f"{state.run_id} in {state.tracking_uri}"

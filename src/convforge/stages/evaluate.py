@@ -22,8 +22,8 @@ from convforge.progress import Progress
 from convforge.settings import MLflowTracking, Settings
 from convforge.stages.entry import progress_of, run_guarded, stage_parser
 from convforge.stages.preprocess import matching_manifest
-from convforge.tracking.delivery import Delivery, read_state
-from convforge.tracking.journal import Journal
+from convforge.tracking.delivery import State
+from convforge.tracking.tracker import Tracker
 
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
@@ -195,24 +195,25 @@ def _complete_run(
 ) -> None:
     if not isinstance(settings.tracking, MLflowTracking):
         return
-    state = read_state(run)
-    journal = Journal(out)
-    journal.begin(name=settings.model.name, tags={"convforge.evaluated": "yes"}, params={})
+    trained = State.read(run)
+    tracker = Tracker(settings.tracking, out, root, progress, kind="evaluate", key=trained.key)
+    journal = tracker.journal
+    journal.begin(
+        name=settings.model.name,
+        tags={"convforge.evaluated": "yes"},
+        params={},
+        key=tracker.key,
+        store=tracker.store,
+        completes=trained.run_id or trained.key or "",
+    )
+    tracker.start()
     journal.metrics(figures, settings.trainer.epochs)
     for picture in pictures:
         journal.artifact(picture, "pictures")
     journal.artifact(out / PREDICTIONS)
     journal.artifact(out / METRICS)
     journal.end("FINISHED")
-    delivery = Delivery(journal, settings.tracking, root, state.get("run_id"))
-    delivery.deliver()
-    if delivery.run_id != state.get("run_id"):
-        why = (
-            f"the store does not know the training run {state['run_id']}"
-            if state
-            else "the training was not tracked"
-        )
-        progress.say(f"{why}; the evaluation is a run of its own, {delivery.run_id}")
+    tracker.finish()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +21,11 @@ from convforge.progress import Progress
 from convforge.settings import MLflowTracking, Settings, resolve_path
 from convforge.stages.entry import progress_of, run_guarded, stage_parser
 from convforge.stages.preprocess import matching_manifest
-from convforge.tracking.delivery import RUN_FILE, Delivery
+from convforge.tracking.delivery import RUN_FILE
 from convforge.tracking.journal import FILE_NAME as JOURNAL
 from convforge.tracking.journal import Journal
 from convforge.tracking.provenance import provenance_tags
+from convforge.tracking.tracker import Tracker
 
 CONFIG = "config.yaml"
 HISTORY = "history.csv"
@@ -76,25 +78,25 @@ def train(
     _forget(out)
     config = out / CONFIG
     config.write_text(OmegaConf.to_yaml(OmegaConf.create(dump(settings))), encoding="utf-8")
-    journal = Journal(out)
-    delivery = _delivery(settings, journal, root)
+    tracker = Tracker(settings.tracking, out, root, progress, kind="train")
+    journal = tracker.journal
     label = label or RunLabel(default_name(settings), {})
-    _begin(journal, settings, manifest, label, root)
-    journal.artifact(config)
-    _show_data(settings, manifest, data, root, journal)
+    _begin(tracker, settings, manifest, label, root)
+    tracker.start()
     status = "FAILED"
     try:
-        delivery.deliver()
-        fit.run(out / HISTORY, journal, progress, delivery.deliver)
+        journal.artifact(config)
+        _show_data(settings, manifest, data, root, journal, out / DATA)
+        fit.run(out / HISTORY, journal, progress, tracker.wake)
         _save(fit, out, manifest, journal)
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise
     finally:
+        figures = _last_figures(journal)
         journal.end(status)
-        delivery.deliver()
-    figures = _last_figures(journal)
+        tracker.finish()
     progress.say(f"model: {out / MODEL}    pictures: {out / PICTURES}")
     return figures
 
@@ -104,6 +106,8 @@ def _forget(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name in (HISTORY, JOURNAL, RUN_FILE):
         (out / name).unlink(missing_ok=True)
+    # Removed, not overwritten: what waits to be delivered may be the same file by another name.
+    shutil.rmtree(out / MODEL, ignore_errors=True)
 
 
 def dump(settings: Settings) -> dict[str, Any]:
@@ -136,23 +140,8 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-class _NoDelivery:
-    """Keeps the journal where it is."""
-
-    run_id = None
-
-    def deliver(self) -> None:
-        """Send nothing."""
-
-
-def _delivery(settings: Settings, journal: Journal, root: Path) -> Delivery | _NoDelivery:
-    if isinstance(settings.tracking, MLflowTracking):
-        return Delivery(journal, settings.tracking, root)
-    return _NoDelivery()
-
-
 def _begin(
-    journal: Journal, settings: Settings, manifest: Manifest, label: RunLabel, root: Path
+    tracker: Tracker, settings: Settings, manifest: Manifest, label: RunLabel, root: Path
 ) -> None:
     tags = {
         **provenance_tags(root),
@@ -162,7 +151,10 @@ def _begin(
     }
     config = dump(settings)
     config.pop("tracking")
-    journal.begin(name=label.name, tags=tags, params=flatten(config))
+    journal = tracker.journal
+    journal.begin(
+        name=label.name, tags=tags, params=flatten(config), key=tracker.key, store=tracker.store
+    )
     profile = {name: split.examples for name, split in manifest.splits.items()}
     journal.dataset(
         name=manifest.name,
@@ -173,12 +165,11 @@ def _begin(
 
 
 def _show_data(
-    settings: Settings, manifest: Manifest, data: Path, root: Path, journal: Journal
+    settings: Settings, manifest: Manifest, data: Path, root: Path, journal: Journal, folder: Path
 ) -> None:
     from convforge.report.data_card import report_data
 
     source = resolve_path(settings.data.path, root)
-    folder = journal.folder / DATA
     for file in report_data(data, manifest, folder, source, most_bytes=_MOST_SHOWN_BYTES):
         journal.artifact(file, DATA)
 

@@ -5,57 +5,79 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from convforge.progress import Progress
 from convforge.settings import MLflowTracking
-from convforge.tracking.delivery import experiment_id, open_client
+from convforge.tracking.delivery import SWEEP_TAG
+from convforge.tracking.journal import FILE_NAME, PARENT_TAG, Journal
 from convforge.tracking.provenance import provenance_tags
-from convforge.tracking.store import tracking_uri
+from convforge.tracking.tracker import Tracker
 
 # What says which job did best: of classes and signs, else of predicted numbers.
-_BEST_METRICS = (("val_accuracy", "DESC"), ("val_mae", "ASC"))
+_BEST_METRICS = (("val_accuracy", max), ("val_mae", min))
 
 
 @contextmanager
 def sweep_parent(
-    settings: MLflowTracking, root: Path, overrides: Sequence[str], jobs: int
+    settings: MLflowTracking,
+    root: Path,
+    folder: Path,
+    overrides: Sequence[str],
+    jobs: int,
+    progress: Progress,
 ) -> Iterator[str]:
-    """An MLflow run that the jobs' runs name as their parent; ended whatever becomes of them.
+    """A run that the jobs' runs name as their parent, by its key; ended whatever becomes of them.
 
     Its name is the sweep's overrides; its `best_val_accuracy`, or `best_val_mae` of a regression,
-    and the tag `best_run` say which job did best on the validation images.
+    and the tag `best_run` say which job did best on the validation images, by the jobs' own
+    journals in `folder`.
     """
-    uri = tracking_uri(settings, root)
-    client = open_client(uri)
-    experiment = experiment_id(client, settings.experiment, uri)
+    folder.mkdir(parents=True, exist_ok=True)
+    tracker = Tracker(settings, folder, root, progress, kind="sweep")
+    journal = tracker.journal
     name = settings.run_name or "sweep " + " ".join(overrides)
     tags = {
         **provenance_tags(root),
-        "convforge.sweep": " ".join(overrides),
+        SWEEP_TAG: " ".join(overrides),
         "convforge.jobs": str(jobs),
     }
-    parent = client.create_run(experiment, tags=tags, run_name=name[:250]).info.run_id
+    journal.begin(name=name[:250], tags=tags, params={}, key=tracker.key, store=tracker.store)
+    tracker.start()
     status = "FAILED"
     try:
-        yield parent
+        yield tracker.key
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise
     finally:
-        _log_best(client, experiment, parent)
-        client.set_terminated(parent, status)
+        _write_best(journal, folder, tracker.key)
+        journal.end(status)
+        tracker.finish()
 
 
-def _log_best(client: Any, experiment: str, parent: str) -> None:
-    for metric, order in _BEST_METRICS:
-        children = client.search_runs(
-            [experiment],
-            filter_string=f"tags.`mlflow.parentRunId` = '{parent}' AND status = 'FINISHED'",
-            order_by=[f"metrics.{metric} {order}"],
-            max_results=1,
-        )
-        if children and metric in children[0].data.metrics:
-            client.log_metric(parent, f"best_{metric}", children[0].data.metrics[metric])
-            client.set_tag(parent, "best_run", children[0].info.run_name)
+def _write_best(journal: Journal, folder: Path, parent: str) -> None:
+    found = [Journal(path.parent) for path in sorted(folder.glob(f"**/{FILE_NAME}"))]
+    children = [child for child in found if _parent(child) == parent]
+    finished = [last for last in map(_last_figures, children) if last]
+    for metric, best_of in _BEST_METRICS:
+        scores = [(figures[metric], name) for name, figures in finished if metric in figures]
+        if scores:
+            score, name = best_of(scores, key=lambda pair: pair[0])
+            journal.metrics({f"best_{metric}": score}, 0)
+            journal.tags({"best_run": name})
             return
+
+
+def _parent(journal: Journal) -> str | None:
+    first = journal.first
+    return first.content.get("tags", {}).get(PARENT_TAG) if first else None
+
+
+def _last_figures(journal: Journal) -> tuple[str, dict[str, float]] | None:
+    """Name and last figures of a run that has finished."""
+    events = list(journal.events())
+    if events[-1].content.get("status") != "FINISHED":
+        return None
+    figures = [event.content["values"] for event in events if event.kind == "metrics"]
+    return str(events[0].content["name"]), figures[-1] if figures else {}

@@ -25,6 +25,7 @@ from convforge.composition import (
     explain,
     project_root,
     settings_of,
+    sweep_folder,
     sweep_jobs,
 )
 from convforge.data.manifest import Manifest
@@ -33,6 +34,7 @@ from convforge.progress import Progress, Verbosity
 from convforge.settings import MLflowTracking, Settings
 from convforge.stages.preprocess import prepared
 from convforge.stages.train import RunLabel, default_name, train
+from convforge.tracking.journal import PARENT_TAG
 
 _PARENT = "tracking.parent_run"
 # A launcher may run the jobs in other processes: they learn these from their environment.
@@ -68,7 +70,12 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
             if isinstance(tracking, MLflowTracking):
                 from convforge.tracking.sweep import sweep_parent
 
-                parent = stack.enter_context(sweep_parent(tracking, root, overrides, len(jobs)))
+                # Hydra would name the folder by the second in which it starts.
+                folder = sweep_folder(root, overrides)
+                arguments.append(f"hydra.sweep.dir='{folder}'")
+                parent = stack.enter_context(
+                    sweep_parent(tracking, root, folder, overrides, len(jobs), progress)
+                )
                 arguments.append(f"{_PARENT}='{parent}'")
         sys.argv = ["train", "--config-dir", str(root / "conf"), *arguments]
         _job()
@@ -122,5 +129,5 @@ def _label(settings: Settings, overrides: Sequence[str]) -> RunLabel:
     parent = tracking.parent_run if isinstance(tracking, MLflowTracking) else None
     keys = os.environ.get(_SWEPT_KEYS, "").split()
     choices = " ".join(item for item in overrides if _key(item) in keys)
-    tags = {"mlflow.parentRunId": parent} if parent else {}
+    tags = {PARENT_TAG: parent} if parent else {}
     return RunLabel(choices[:250] or default_name(settings), tags)
