@@ -8,7 +8,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint ui clean
+.PHONY: help repro test test-slow lint ui clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ repro: $(VENV)/.installed ## compose, preprocess, train, evaluate whatever is ou
 test: $(VENV)/.installed-dev ## the test suite
 	@[ -d data ] || $(BIN)/dvc pull --quiet data.dvc
 	$(BIN)/pytest -n auto --dist loadfile
+
+test-slow: $(VENV)/.installed-dev ## the tests that take minutes, with what they count
+	@[ -d data ] || $(BIN)/dvc pull --quiet data.dvc
+	$(BIN)/pytest -m slow -s
 
 lint: $(VENV)/.installed-dev ## style and types
 	$(BIN)/ruff check

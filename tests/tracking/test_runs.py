@@ -24,8 +24,8 @@ from convforge.settings import MLflowTracking, Settings
 from convforge.stages.evaluate import evaluate
 from convforge.stages.train import train
 from convforge.tracking.delivery import BusyError, Delivery
-from convforge.tracking.remote import Remote, open_client
 from convforge.tracking.journal import Journal
+from convforge.tracking.remote import Remote, open_client
 from convforge.tracking.store import artifact_location, store_of, tracking_uri
 
 QUIET = Progress(Verbosity.QUIET)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,9 +154,15 @@ class Delivery:
         if self._lock.is_locked:
             return
         try:
+            if not self.journal.path.is_file():
+                raise BusyError  # Delivered by another, and removed.
             self._lock.acquire(blocking=False)
         except Timeout:
             raise BusyError from None
+        if not self.journal.path.is_file():
+            self._lock.release()
+            shutil.rmtree(self.journal.folder, ignore_errors=True)
+            raise BusyError
         self.state = State.read(self.journal.folder)
         self._first = self.journal.first
         if self.state.tracking_uri != self.uri:

@@ -23,7 +23,7 @@ from convforge.tracking.store import Store
 FILE_NAME = "journal.jsonl"
 _LOCK = ".journal.lock"
 # Longer than anybody holds it to see whether the writer lives.
-_LOCK_SECONDS = 5.0
+_LOCK_SECONDS = 2.0
 #: The tag of a run that names the run it is a part of, by key.
 PARENT_TAG = "convforge.parent"
 
@@ -96,8 +96,8 @@ class Journal:
 
     def has_writer(self) -> bool:
         """Whether a living process, this one included, is writing it."""
-        if self._lock is not None:
-            return True
+        if self._lock is not None or not self.path.is_file():
+            return self._lock is not None
         lock = FileLock(self.folder / _LOCK)
         try:
             with lock.acquire(blocking=False):

@@ -8,7 +8,9 @@ stage, and an evaluation empties its own.
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
+from math import inf
 from pathlib import Path
 
 from convforge.progress import Progress
@@ -19,6 +21,8 @@ from convforge.tracking.store import Store, store_root
 
 _FOLDER = Path("outputs") / "undelivered"
 _ORIGIN = "run-folder.txt"
+# How long `sync` waits for journals that another process is delivering.
+_BUSY_SECONDS = 30.0
 #: DVC's: what is in it must stay as the stage left it.
 _DVC_FOLDER = "build"
 
@@ -44,13 +48,15 @@ def settle(journal: Journal, delivery: Delivery, run_folder: Path) -> None:
         journal.leave_in(run_folder)
         State.read(journal.folder).write(run_folder)
     if delivery.is_complete and journal.folder.parent.name == _FOLDER.name:
+        # Out of sight first: who looks for a lock in a folder makes the folder.
+        gone = journal.folder.rename(journal.folder.with_name(f".{journal.folder.name}"))
         delivery.release()
-        shutil.rmtree(journal.folder, ignore_errors=True)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def waiting(root: Path) -> list[Journal]:
     """The journals in the outbox that no living process writes, oldest first."""
-    return _oldest_first(Journal(path.parent) for path in outbox(root).glob(f"*/{FILE_NAME}"))
+    return _oldest_first(Journal(path.parent) for path in outbox(root).glob(f"[!.]*/{FILE_NAME}"))
 
 
 def _oldest_first(journals: Iterator[Journal]) -> list[Journal]:
@@ -115,11 +121,17 @@ def sync(
             ),
         ]
     line = deliveries(journals, Remotes(), progress, uri)
-    queue = Queue(line, progress, once=True, done=tidy(root))
+    queue = Queue(line, progress, hurried=True, done=tidy(root))
+    end = time.monotonic() + _BUSY_SECONDS
     runs, events = len(line), sum(delivery.waiting for delivery in line)
     with progress.task("deliver", unit="events", total=events) as task:
-        while queue.advance():
-            task.advance(queue.sent)
+        while True:
+            if queue.advance():
+                task.advance(queue.sent)
+            elif queue.pause < inf and time.monotonic() < end:
+                time.sleep(queue.pause)
+            else:
+                break
     left: dict[str, int] = {}
     for delivery in line:
         if delivery.journal.path.is_file() and delivery.waiting:

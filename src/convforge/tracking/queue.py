@@ -15,6 +15,9 @@ from convforge.tracking.store import Store
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _BUSY_PAUSE = 0.3
+# How often a store that has answered before is tried in a row when time is short; one that never
+# has is tried once.
+_LAST_TRIES = 4
 
 
 class Remotes:
@@ -42,7 +45,7 @@ class Queue:
     Args:
         deliveries: in order.
         progress: told when a store does not answer, and when it does again, once each.
-        once: do not try a store again that has not answered.
+        hurried: do not wait long for a store that does not answer.
         done: called with a delivery that has nothing left to send.
     """
 
@@ -51,17 +54,21 @@ class Queue:
         deliveries: Sequence[Delivery],
         progress: Progress,
         *,
-        once: bool = False,
+        hurried: bool = False,
         done: Callable[[Delivery], None] | None = None,
     ) -> None:
         self.deliveries = list(deliveries)
-        self.once = once
+        # Those that are added later are no loss if another process takes them.
+        self._own = list(deliveries)
+        self._hurried = hurried
         #: Events that the last `advance` has sent.
         self.sent = 0
         self._progress = progress
         self._done = done or (lambda delivery: None)
         self._pauses: dict[str, _Pause] = {}
         self._busy: dict[Delivery, float] = {}
+        self._answering: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
 
     def advance(self) -> bool:
         """Send one request's worth of events; False where nothing can be sent now."""
@@ -75,11 +82,14 @@ class Queue:
             try:
                 moved = delivery.send()
             except BusyError:
-                self._busy[delivery] = time.monotonic() + _BUSY_PAUSE
-                passed.add(key)
+                if delivery in self._own:
+                    self._busy[delivery] = time.monotonic() + _BUSY_PAUSE
+                    passed.add(key)
+                else:  # Somebody else is at it.
+                    self.deliveries.remove(delivery)
                 continue
             except UnreachableError as error:
-                self._pause(delivery, str(error))
+                self._pause(delivery.uri, str(error))
                 passed.add(key)
                 continue
             if moved:
@@ -92,22 +102,19 @@ class Queue:
         return False
 
     def hurry(self) -> None:
-        """Try every store now, and once."""
-        if not self.once:
-            self.once = True
+        """Try every store now, and not for long."""
+        if not self._hurried:
+            self._hurried = True
             for pause in self._pauses.values():
-                pause.until = 0.0
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether a delivery will be tried again that another process holds now."""
-        return any(delivery in self._busy for delivery in self.deliveries)
+                pause.until, pause.failures = 0.0, 0
 
     @property
     def pause(self) -> float:
-        """Seconds until a store is tried again."""
+        """Seconds until something is tried again; infinite where nothing will be."""
         now = time.monotonic()
-        ends = [pause.until for pause in self._pauses.values()] + list(self._busy.values())
+        there = {delivery.uri for delivery in self.deliveries}
+        ends = [pause.until for uri, pause in self._pauses.items() if uri in there]
+        ends += [end for delivery, end in self._busy.items() if delivery in self.deliveries]
         return max(0.0, min(ends, default=inf) - now)
 
     def _rests(self, delivery: Delivery) -> bool:
@@ -120,14 +127,21 @@ class Queue:
         self._busy.pop(delivery, None)
         return False
 
-    def _pause(self, delivery: Delivery, why: str) -> None:
-        pause = self._pauses.setdefault(delivery.uri, _Pause(0.0, 0))
-        if not pause.failures:
-            self._progress.warn(f"tracking: {delivery.uri} cannot be reached: {why}")
+    def _pause(self, uri: str, why: str) -> None:
+        pause = self._pauses.setdefault(uri, _Pause(0.0, 0))
+        self._tell("down", uri, self._progress.warn, f"tracking: {uri} cannot be reached: {why}")
         seconds = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**pause.failures)
         pause.failures += 1
-        pause.until = inf if self.once else time.monotonic() + seconds
+        tries = _LAST_TRIES if uri in self._answering else 1
+        given_up = self._hurried and pause.failures >= tries
+        pause.until = inf if given_up else time.monotonic() + seconds
 
     def _answered(self, uri: str) -> None:
+        self._answering.add(uri)
         if self._pauses.pop(uri, None) is not None:
-            self._progress.say(f"tracking: {uri} is back")
+            self._tell("up", uri, self._progress.say, f"tracking: {uri} is back")
+
+    def _tell(self, what: str, uri: str, say: Callable[[str], None], line: str) -> None:
+        if (what, uri) not in self._told:
+            self._told.add((what, uri))
+            say(line)

@@ -6,6 +6,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from math import inf
 
 from convforge.progress import Progress
 from convforge.tracking.delivery import Delivery
@@ -103,7 +104,7 @@ class Sender:
                 elif not self._looked_back:
                     self._looked_back = True
                     self._queue.deliveries += self._earlier()
-                elif last and not self._queue.is_waiting:
+                elif last and self._queue.pause == inf:
                     return
                 else:
                     self._sleep()

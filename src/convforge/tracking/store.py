@@ -20,6 +20,7 @@ _ENVIRONMENT = {
     "ALEMBIC_LOGGING_LEVEL": "ERROR",
     # Without it the client asks git, and warns where there is none.
     "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # The client's own are 120 s and 7 tries with pauses: 4 minutes for a server that is down. The
     # sender tries again itself, and knows what was sent.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",

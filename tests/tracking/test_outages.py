@@ -1,0 +1,362 @@
+"""Servers that are down, die, lie or are slow, and senders that are killed: nothing is lost."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow_server import Proxy, Server, free_port, running_server
+from recorded import Said, differences, end_run, start_run, tracking, whole_run, write_epochs
+
+from convforge.tracking.journal import PARENT_TAG, Event, Journal
+from convforge.tracking.outbox import outbox, sync
+from convforge.tracking.remote import open_client
+from convforge.tracking.tracker import Tracker
+
+# The client's own waits would be minutes; what is stated is 3 times 2 s of patience.
+_DID_NOT_BLOCK = 60.0
+_TIMEOUT = 2
+
+
+@pytest.fixture(autouse=True)
+def quick_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that gets no answer is given up after 2 s instead of 10."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_TIMEOUT))
+    monkeypatch.setenv("MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT", str(_TIMEOUT))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """For the tests that do not kill it."""
+    with running_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+def _events(folder: Path) -> list[Event]:
+    return list(Journal(folder).events())
+
+
+def _server_differences(server: Server, *runs: Path) -> list[str]:
+    artifacts = server.folder / "artifacts"
+    return [line for run in runs for line in differences(server.database, artifacts, _events(run))]
+
+
+def _sync_all(root: Path) -> None:
+    end = time.monotonic() + 60
+    while sync(root, [], Said()) and time.monotonic() < end:
+        time.sleep(0.5)
+    assert list(outbox(root).iterdir()) == []
+
+
+def test_a_server_that_is_down_at_the_start_and_up_later_gets_it_all_with_the_next_run(
+    tmp_path: Path,
+) -> None:
+    server = Server(tmp_path)
+    start = time.monotonic()
+    _, said = whole_run(tmp_path, "first", server.uri)
+    seconds = time.monotonic() - start
+    print(f"server down: {seconds:.1f} s for a run of no work, of which 2 s of patience")
+    assert seconds < _DID_NOT_BLOCK
+    down, wait = said.warnings
+    assert server.uri in down
+    assert "connection refused" in down
+    assert "37 of this run's events wait" in wait
+    assert "convforge sync" in wait
+    try:
+        server.start()
+        _, said = whole_run(tmp_path, "second", server.uri, patience=10)
+        assert said.warnings == []
+        assert list(outbox(tmp_path).iterdir()) == []
+        runs = [tmp_path / "runs" / name for name in ("first", "second")]
+        assert _server_differences(server, *runs) == []
+    finally:
+        server.kill()
+    print("1 outages, 1 recovered, 0 differences")
+
+
+def _survive_kills(root: Path, kills: int, seed: int) -> None:
+    """Kill and restart the server at random moments while a run writes."""
+    draw = random.Random(seed)
+    server = Server(root)
+    said = Said()
+    stop = threading.Event()
+    tracker = start_run(root, "run", server.uri, said, patience=20)
+
+    def outages() -> None:
+        for _ in range(kills):
+            server.start()
+            time.sleep(draw.uniform(0.0, 1.5))
+            server.kill()
+        server.start()
+        stop.set()
+
+    thread = threading.Thread(target=outages)
+    thread.start()
+    try:
+        epochs = 0
+        slowest = 0.0
+        while not stop.is_set():
+            epochs += 1
+            start = time.monotonic()
+            tracker.journal.metrics({"loss": 1 / epochs, "accuracy": draw.random()}, epochs)
+            tracker.wake()
+            slowest = max(slowest, time.monotonic() - start)
+            time.sleep(0.01)
+        end_run(tracker, root / "runs" / "run")
+        _sync_all(root)
+        found = _server_differences(server, root / "runs" / "run")
+        assert found == []
+    finally:
+        thread.join()
+        server.kill()
+    print(
+        f"{kills} outages, {kills} recovered, {len(found)} differences "
+        f"in {epochs} epochs, the slowest kept {1000 * slowest:.0f} ms by tracking"
+    )
+
+
+def test_a_server_killed_at_random_moments_has_every_figure_once(tmp_path: Path) -> None:
+    _survive_kills(tmp_path, kills=2, seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_server_killed_many_times_has_every_figure_once(tmp_path: Path, seed: int) -> None:
+    _survive_kills(tmp_path, kills=10, seed=seed)
+
+
+def _survive_proxy(root: Path, server: Server, seed: int, runs: int) -> None:
+    """Errors, cuts, answers that are lost or come too late, for about half of all requests."""
+    proxy = Proxy(server.port, seed, timeout=_TIMEOUT)
+    try:
+        keys = []
+        longest = 0.0
+        for number in range(runs):
+            start = time.monotonic()
+            keys.append(whole_run(root, f"run{number}", proxy.uri, patience=1)[0])
+            longest = max(longest, time.monotonic() - start)
+        end = time.monotonic() + 15
+        while sync(root, [], Said()) and time.monotonic() < end:
+            pass  # As long as it takes, with the faults.
+        proxy.is_honest = True
+        time.sleep(_TIMEOUT + 1)  # The late ones arrive.
+        _sync_all(root)
+        found = _server_differences(server, *(root / "runs" / f"run{n}" for n in range(runs)))
+        assert found == []
+        assert longest < _DID_NOT_BLOCK
+        faults = sum(proxy.faults.values()) - proxy.faults["pass"]
+        assert min(proxy.faults.values()) > 0, proxy.faults
+    finally:
+        proxy.shutdown()
+        proxy.server_close()
+    print(
+        f"{faults} outages, {faults} recovered, {len(found)} differences "
+        f"(of {sum(proxy.faults.values())} requests; the longest run took {longest:.1f} s)"
+    )
+
+
+def test_a_server_that_errs_lags_and_cuts_connections_has_everything_once(
+    tmp_path: Path, server: Server
+) -> None:
+    _survive_proxy(tmp_path, server, seed=0, runs=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_server_that_errs_through_many_runs_has_everything_once(
+    tmp_path: Path, server: Server, seed: int
+) -> None:
+    _survive_proxy(tmp_path, server, seed, runs=8)
+
+
+def _processes() -> Any:
+    """Processes that have MLflow imported already, and share nothing with this one."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mlflow", "mlflow.tracking", "convforge.tracking.outbox"])
+    return context
+
+
+def _sync_quietly(root: Path) -> None:
+    sync(root, [], Said())
+
+
+def _survive_own_death(root: Path, uri: str, kills: int, seed: int) -> int:
+    """SIGKILL the sender at random moments until `kills` of them hit it; what is left, deliver."""
+    draw = random.Random(seed)
+    hit = number = 0
+    # Nothing is delivered by the runs themselves: what they write waits.
+    nobody = f"http://127.0.0.1:{free_port()}"
+    while hit < kills and number < 4 * kills:
+        number += 1
+        whole_run(root, f"run{number}", nobody, epochs=200, patience=0)
+        for journal in outbox(root).glob("*/journal.jsonl"):
+            journal.write_text(journal.read_text().replace(nobody, uri))
+        for state in outbox(root).glob("*/run.json"):
+            state.write_text(state.read_text().replace(nobody, uri))
+        for _ in range(2):
+            process = _processes().Process(target=_sync_quietly, args=(root,))
+            process.start()
+            process.join(draw.uniform(0.1, 0.9))
+            if process.is_alive():
+                os.kill(process.pid, signal.SIGKILL)
+                hit += 1
+            process.join()
+    _sync_all(root)
+    assert hit >= kills
+    return number
+
+
+def test_a_sender_killed_at_random_moments_sends_nothing_twice(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/runs.db"
+    runs = _survive_own_death(tmp_path, uri, kills=6, seed=0)
+    folders = [tmp_path / "runs" / f"run{number + 1}" for number in range(runs)]
+    found = [
+        line for run in folders for line in differences(uri, tmp_path / "mlartifacts", _events(run))
+    ]
+    assert found == []
+    print(f"6 kills, {runs} runs recovered, {len(found)} differences")
+
+
+@pytest.mark.slow
+def test_a_sender_killed_often_sends_nothing_twice_to_a_server(
+    tmp_path: Path, server: Server
+) -> None:
+    runs = _survive_own_death(tmp_path, server.uri, kills=20, seed=1)
+    found = _server_differences(
+        server, *(tmp_path / "runs" / f"run{number + 1}" for number in range(runs))
+    )
+    assert found == []
+    print(f"20 kills, {runs} runs recovered, {len(found)} differences")
+
+
+def _one_of_four(root: Path, number: int) -> None:
+    _, said = whole_run(root, f"job{number}", f"sqlite:///{root}/runs.db", epochs=60)
+    (root / f"said{number}.txt").write_text("\n".join(said.lines))
+
+
+def test_four_processes_that_write_to_a_new_sqlite_store_lose_nothing(tmp_path: Path) -> None:
+    context = _processes()
+    jobs = [context.Process(target=_one_of_four, args=(tmp_path, n)) for n in range(4)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join(timeout=120)
+    assert [job.exitcode for job in jobs] == [0] * 4
+    assert [(tmp_path / f"said{n}.txt").read_text() for n in range(4)] == [""] * 4
+    uri = f"sqlite:///{tmp_path}/runs.db"
+    found = [
+        line
+        for n in range(4)
+        for line in differences(uri, tmp_path / "mlartifacts", _events(tmp_path / f"runs/job{n}"))
+    ]
+    assert found == []
+    assert list(outbox(tmp_path).iterdir()) == []
+
+
+def _die_in_the_third_epoch(root: Path, uri: str) -> None:
+    tracker = start_run(root, "dead", uri, Said(), patience=1)
+    write_epochs(tracker, 3)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_run_whose_process_was_killed_does_not_stay_running(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/runs.db"
+    process = _processes().Process(target=_die_in_the_third_epoch, args=(tmp_path, uri))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert sync(tmp_path, [], Said()) == {}
+    client = open_client(uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("outages").experiment_id])
+    assert run.info.status == "KILLED"
+    history = client.get_metric_history(run.info.run_id, "loss")
+    assert [metric.step for metric in history] == [1, 2, 3]
+
+    # Who goes on with it finds the journal where it was, and the run runs again until it ends.
+    journal = Journal(*outbox(tmp_path).iterdir())
+    journal.metrics({"loss": 0.5}, 4)
+    journal.release()
+    journal.end("FINISHED")
+    assert sync(tmp_path, [], Said()) == {}
+    assert client.get_run(run.info.run_id).info.status == "FINISHED"
+    assert [row.step for row in client.get_metric_history(run.info.run_id, "loss")] == [1, 2, 3, 4]
+    assert list(outbox(tmp_path).iterdir()) == []
+
+
+def test_what_dvc_deletes_is_delivered_all_the_same(tmp_path: Path) -> None:
+    """A stage's folder is emptied before the stage runs again."""
+    uri = f"http://127.0.0.1:{free_port()}"
+    folder = tmp_path / "build" / "train"
+    folder.parent.mkdir()
+    (tmp_path / "runs").symlink_to(folder.parent)
+    whole_run(tmp_path, "train", uri, patience=0)
+    events = _events(folder)
+    shutil.rmtree(folder)
+    local = f"sqlite:///{tmp_path}/runs.db"
+    assert sync(tmp_path, [], Said(), uri=local) == {}
+    assert differences(local, tmp_path / "mlartifacts", events) == []
+    assert not folder.exists()
+
+
+def test_an_evaluation_completes_a_run_that_was_not_delivered_yet(tmp_path: Path) -> None:
+    uri = f"http://127.0.0.1:{free_port()}"
+    key, _ = whole_run(tmp_path, "run", uri, patience=0)
+    local = f"sqlite:///{tmp_path}/runs.db"
+    out = tmp_path / "runs" / "run" / "evaluate"
+    out.mkdir()
+    for journal in outbox(tmp_path).glob("*/journal.jsonl"):
+        journal.write_text(journal.read_text().replace(uri, local))
+    said = Said()
+    tracker = Tracker(tracking(local), out, tmp_path, said, kind="evaluate", key=key)
+    tracker.journal.begin(
+        name="n",
+        tags={"convforge.evaluated": "yes"},
+        params={},
+        key=key,
+        store=tracker.store,
+        completes=key,
+    )
+    tracker.start()
+    tracker.journal.metrics({"test_accuracy": 0.9}, 30)
+    tracker.journal.end("FINISHED")
+    tracker.finish()
+    assert said.lines == []
+    client = open_client(local)
+    (run,) = client.search_runs([client.get_experiment_by_name("outages").experiment_id])
+    assert run.info.run_name == "run"
+    assert run.data.metrics["test_accuracy"] == 0.9
+    assert run.data.tags["convforge.evaluated"] == "yes"
+    assert len(client.get_metric_history(run.info.run_id, "loss")) == 30
+    assert list(outbox(tmp_path).iterdir()) == []
+
+
+@pytest.mark.parametrize("parent_first", [True, False])
+def test_children_find_their_parent_in_whatever_order_they_arrive(
+    tmp_path: Path, parent_first: bool
+) -> None:
+    uri = f"sqlite:///{tmp_path}/runs.db"
+    folders = [tmp_path / name for name in ("parent", "child")]
+    for folder in folders:
+        folder.mkdir()
+    parent, child = (Journal(folder) for folder in folders)
+    store = Tracker(tracking(uri), tmp_path / "unused", tmp_path, Said(), kind="x").store
+    parent.begin(name="p", tags={"convforge.sweep": "a"}, params={}, key="p" * 8, store=store)
+    parent.end("FINISHED")
+    child.begin(name="c", tags={PARENT_TAG: "p" * 8}, params={}, key="c" * 8, store=store)
+    child.end("FINISHED")
+    for folder in folders if parent_first else reversed(folders):
+        assert sync(tmp_path, [folder], Said()) == {}
+    client = open_client(uri)
+    runs = client.search_runs([client.get_experiment_by_name("outages").experiment_id])
+    by_name = {run.info.run_name: run for run in runs}
+    assert len(runs) == 2
+    assert by_name["c"].data.tags["mlflow.parentRunId"] == by_name["p"].info.run_id
