@@ -587,6 +587,7 @@ def _sync(arguments: argparse.Namespace) -> None:
     from convforge.composition import project_root
     from convforge.settings import refused_store
     from convforge.tracking.outbox import sync
+    from convforge.tracking.store import resolved
 
     allowed = arguments.uri and refused_store(arguments.uri)
     if allowed:
@@ -594,7 +595,9 @@ def _sync(arguments: argparse.Namespace) -> None:
     for folder in arguments.folders:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder")
-    left = sync(project_root(), arguments.folders, progress_of(arguments), arguments.uri)
+    root = project_root()
+    uri = resolved(arguments.uri, root) if arguments.uri else None
+    left = sync(root, arguments.folders, progress_of(arguments), uri)
     if left:
         said = "; ".join(f"{count} events wait for {uri}" for uri, count in left.items())
         raise InputError(f"not everything is delivered: {said}")

@@ -7,6 +7,9 @@ import os
 import random
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,9 +20,13 @@ import pytest
 from mlflow_server import Proxy, Server, free_port, running_server
 from recorded import Said, differences, end_run, start_run, tracking, whole_run, write_epochs
 
+from convforge import cli
+from convforge.errors import InputError
+from convforge.tracking.delivery import State
 from convforge.tracking.journal import PARENT_TAG, Event, Journal
 from convforge.tracking.outbox import outbox, sync
 from convforge.tracking.remote import open_client
+from convforge.tracking.store import store_of
 from convforge.tracking.tracker import Tracker
 
 # The client's own waits would be minutes; what is stated is 3 times 2 s of patience.
@@ -81,6 +88,21 @@ def test_a_server_that_is_down_at_the_start_and_up_later_gets_it_all_with_the_ne
     finally:
         server.kill()
     print("1 outages, 1 recovered, 0 differences")
+
+
+def test_a_server_that_takes_connections_and_never_answers_costs_the_patience_and_no_more(
+    tmp_path: Path,
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        start = time.monotonic()
+        _, said = whole_run(tmp_path, "run", uri, patience=1)
+        seconds = time.monotonic() - start
+        assert seconds < _DID_NOT_BLOCK
+        assert "37 of this run's events wait" in said.warnings[-1]
+    print(f"server silent: {seconds:.1f} s for a run of no work, with 1 s of patience")
 
 
 def _survive_kills(root: Path, kills: int, seed: int) -> None:
@@ -360,3 +382,83 @@ def test_children_find_their_parent_in_whatever_order_they_arrive(
     by_name = {run.info.run_name: run for run in runs}
     assert len(runs) == 2
     assert by_name["c"].data.tags["mlflow.parentRunId"] == by_name["p"].info.run_id
+
+
+def _command(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "convforge.cli", *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=project, timeout=200)
+
+
+def test_training_and_evaluation_end_well_with_no_server_and_sync_delivers_them(
+    project: Path, tmp_path: Path
+) -> None:
+    """By the commands that a person types."""
+    nobody = f"http://127.0.0.1:{free_port()}"
+    short = ["data.split.validation=50", "data.split.test=100", "augment=none"]
+    short += ["model=softmax_linear", "trainer.epochs=2", "trainer.limit_steps=1"]
+    start = time.monotonic()
+    done = _command(project, "train", *short, f"tracking.uri={nobody}", "tracking.patience=2")
+    seconds = time.monotonic() - start
+    assert done.returncode == 0, done.stderr
+    assert seconds < _DID_NOT_BLOCK
+    down, wait = (line for line in done.stderr.splitlines() if "warning" in line)
+    assert f"{nobody} cannot be reached: connection refused" in down
+    assert "of this run's events wait" in wait
+    (run,) = (project / "outputs" / "train").iterdir()
+    print(f"convforge train with no server: {seconds:.1f} s in all")
+
+    done = _command(project, "evaluate", str(run))
+    assert done.returncode == 0, done.stderr
+    assert len(list(outbox(project).iterdir())) == 2
+
+    done = _command(project, "sync")
+    assert done.returncode == 2
+    assert "not everything is delivered" in done.stderr
+    assert nobody in done.stderr
+    assert "Traceback" not in done.stderr
+
+    local = f"sqlite:///{tmp_path}/late.db"
+    done = _command(project, "sync", "--uri", local)
+    assert done.returncode == 0, done.stderr
+    assert list(outbox(project).iterdir()) == []
+    client = open_client(local)
+    (found,) = client.search_runs([client.get_experiment_by_name("convforge").experiment_id])
+    assert found.info.status == "FINISHED"
+    assert found.data.tags["convforge.evaluated"] == "yes"
+    assert found.data.metrics.keys() >= {"loss", "val_accuracy", "test_accuracy"}
+    assert State.read(run).run_id == found.info.run_id
+
+
+def test_sync_says_what_is_wrong_with_what_it_is_given(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["sync"]) == 0
+    assert cli.main(["sync", "nowhere"]) == 2
+    assert "nowhere is not a folder" in capfd.readouterr().err
+    assert cli.main(["sync", "--uri", "mlruns"]) == 2
+    assert "--uri=mlruns is not allowed: give sqlite:///FILE" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["mlruns", "file:///runs", "ftp://host/runs", "http://", "http://host:no", "sqlite://runs.db"],
+)
+def test_a_store_that_mlflow_does_not_take_is_refused_before_anything_runs(
+    project: Path, uri: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["compose", f"tracking.uri='{uri}'"]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith(f"error: tracking.uri={uri!r} is not allowed: give sqlite:///FILE")
+    assert len(said.splitlines()) == 1
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(InputError, match="MLFLOW_TRACKING_URI="):
+        store_of(tracking("http://x").model_copy(update={"uri": None}), project)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["http://127.0.0.1:5000", "https://user:secret@host/path", "sqlite:///a.db", "databricks",
+     "postgresql+psycopg2://host/runs", "mysql://host/runs"],
+)  # fmt: skip
+def test_a_store_that_mlflow_takes_is_allowed(uri: str) -> None:
+    assert tracking(uri).uri == uri

@@ -80,9 +80,14 @@ def tracking_uri(settings: MLflowTracking, root: Path) -> str:
     allowed = None if settings.uri else refused_store(given)
     if allowed:
         raise InputError(f"MLFLOW_TRACKING_URI={given!r} is not allowed: give {allowed}")
-    path = given.removeprefix(_SQLITE)
-    if path == given or Path(path).is_absolute():
-        return given
+    return resolved(given, root)
+
+
+def resolved(uri: str, root: Path) -> str:
+    """`uri`, with a relative SQLite path counted from the project's folder."""
+    path = uri.removeprefix(_SQLITE)
+    if path == uri or Path(path).is_absolute():
+        return uri
     return f"{_SQLITE}{(store_root(root) / path).as_posix()}"
 
 
