@@ -10,7 +10,6 @@ import oracles
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from numeric import (
     EXAMPLES,
     FORWARD_ERROR,
@@ -20,34 +19,12 @@ from numeric import (
     relative_error,
     set_weights,
 )
+from windows import convolutions
 
 from convforge.geometry import ArgumentError
 from convforge.layers import Conv2D
 
 RNG = np.random.default_rng(0)
-
-side = st.integers(0, 2)
-
-
-@st.composite
-def convolutions(draw: Any) -> dict[str, Any]:
-    groups = draw(st.sampled_from([1, 1, 2]))
-    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    sides = draw(st.tuples(st.tuples(side, side), st.tuples(side, side)))
-    return {
-        "batch": draw(st.integers(1, 2)),
-        "size": tuple(
-            max(draw(st.integers(1, 7)), k - sum(pads))
-            for k, pads in zip(kernel, sides, strict=True)
-        ),
-        "channels": groups * draw(st.integers(1, 2)),
-        "filters": groups * draw(st.integers(1, 2)),
-        "kernel": kernel,
-        "strides": draw(st.tuples(st.integers(1, 3), st.integers(1, 3))),
-        "sides": sides,
-        "groups": groups,
-        "mode": draw(st.sampled_from(["cross_correlation", "convolution"])),
-    }
 
 
 @settings(max_examples=EXAMPLES, derandomize=True, deadline=None)

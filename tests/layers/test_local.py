@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import oracles
 import pytest
-from numeric import FORWARD_ERROR, assert_gradients_match, relative_error, set_weights
+from hypothesis import given, settings
+from numeric import EXAMPLES, FORWARD_ERROR, assert_gradients_match, relative_error, set_weights
+from windows import convolutions
 
 from convforge import geometry
 from convforge.geometry import ArgumentError
@@ -39,6 +43,23 @@ def test_forward_and_gradients_equal_a_loop_over_places(
     expected = oracle(images, *layer.get_weights())
     assert relative_error(layer(images.astype("float32")), expected) <= FORWARD_ERROR
     assert_gradients_match(layer, oracle, images)
+
+
+@settings(max_examples=EXAMPLES, derandomize=True, deadline=None)
+@given(convolutions())
+def test_forward_equals_a_loop_over_places_for_any_window(case: dict[str, Any]) -> None:
+    images = RNG.normal(size=(case["batch"], *case["size"], case["channels"]))
+    strides, sides = case["strides"], case["sides"]
+    layer = LocallyConnected2D(case["filters"], case["kernel"], strides, sides)
+    layer.build(images.shape)
+    kernel, bias = (RNG.normal(size=weight.shape) for weight in layer.weights)
+    set_weights(layer, kernel, bias)
+    expected = oracles.local_convolution(
+        images, kernel, bias, window=case["kernel"], strides=strides, sides=sides
+    )
+    actual = layer(images.astype("float32"))
+    assert tuple(actual.shape) == layer.compute_output_shape(images.shape) == expected.shape
+    assert relative_error(actual, expected) <= FORWARD_ERROR
 
 
 @pytest.mark.parametrize("padding", ["valid", "same", 1])

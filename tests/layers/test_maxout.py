@@ -18,6 +18,7 @@ from numeric import (
     relative_error,
     set_weights,
 )
+from windows import convolutions
 
 from convforge.geometry import ArgumentError
 from convforge.layers import Conv2D, Maxout, MaxoutConv2D, MaxoutDense, from_strided_pieces
@@ -49,38 +50,19 @@ def test_dense_takes_any_leading_axes() -> None:
 
 
 @settings(max_examples=EXAMPLES, derandomize=True, deadline=None)
-@given(
-    st.integers(1, 2),
-    st.tuples(st.integers(3, 6), st.integers(3, 6)),
-    st.sampled_from([1, 2]),
-    st.integers(1, 2),
-    st.integers(1, 3),
-    st.integers(1, 2),
-    st.sampled_from(["cross_correlation", "convolution"]),
-)
+@given(convolutions(), st.integers(1, 3))
 def test_convolutional_equals_scipy_then_max_over_adjacent_pieces(
-    batch: int,
-    size: tuple[int, int],
-    groups: int,
-    filters: int,
-    pieces: int,
-    stride: int,
-    mode: str,
+    case: dict[str, Any], pieces: int
 ) -> None:
-    images = RNG.normal(size=(batch, *size, 2 * groups))
+    images = RNG.normal(size=(case["batch"], *case["size"], case["channels"]))
+    how = {"groups": case["groups"], "mode": case["mode"]}
+    strides, sides = case["strides"], case["sides"]
     layer = built(
-        MaxoutConv2D(filters * groups, 3, pieces, stride, 1, groups=groups, mode=mode),
-        images.shape,
+        MaxoutConv2D(case["filters"], case["kernel"], pieces, strides, sides, **how), images.shape
     )
     kernel, bias = layer.get_weights()
     linear = oracles.convolution(
-        images,
-        kernel.astype("float64"),
-        bias,
-        strides=(stride, stride),
-        sides=((1, 1), (1, 1)),
-        groups=groups,
-        mode=mode,
+        images, kernel.astype("float64"), bias, strides=strides, sides=sides, **how
     )
     expected = oracles.largest_adjacent(linear, pieces)
     assert relative_error(layer(images.astype("float32")), expected) <= FORWARD_ERROR
@@ -155,6 +137,14 @@ def test_the_gradient_of_a_tie_goes_to_the_first_piece() -> None:
     black = np.zeros((1, 4))
     gradients = backend_gradients(lambda x: keras.ops.sum(layer(x)), black, [layer.bias])
     np.testing.assert_array_equal(gradients[1], [1, 0, 0, 1, 0, 0])
+
+
+@pytest.mark.parametrize("piece", [0, 1, 2])
+def test_a_piece_that_is_no_number_is_not_hidden_by_the_others(piece: int) -> None:
+    channels = np.array([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]], "float32")
+    channels[0, piece] = np.nan
+    largest = keras.ops.convert_to_numpy(Maxout(3)(channels))
+    np.testing.assert_array_equal(largest, [[np.nan, 6.0]])
 
 
 def test_one_piece_is_a_linear_convolution() -> None:

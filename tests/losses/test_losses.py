@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numeric import GRADIENT_ERROR, backend_gradients, relative_error
 
 from convforge.geometry import ArgumentError
 from convforge.losses import Hinge, check_hinge_targets
@@ -50,6 +53,38 @@ def test_hinge_is_equation_12(pairs: list[tuple[int, float]]) -> None:
     expected = sum(max(1 - y * p, 0) for y, p in pairs) / len(pairs)
     actual = float(Hinge()(float32(truth), float32(guess)))
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+def gradient(loss: keras.losses.Loss, truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
+    return backend_gradients(lambda values: loss(truth, values), guess, [])[0]
+
+
+@pytest.mark.parametrize(
+    ("loss", "formula"),
+    [
+        (keras.losses.MeanSquaredError(), lambda y, p: 2 * (p - y) / len(y)),
+        (keras.losses.MeanAbsoluteError(), lambda y, p: np.sign(p - y) / len(y)),
+        (Hinge(), lambda y, p: np.where(y * p < 1, -y, 0.0) / len(y)),
+    ],
+    ids=["squared", "absolute", "hinge"],
+)
+def test_gradients_of_the_regression_losses(loss: Any, formula: Any) -> None:
+    truth, guess = RNG.choice([-1.0, 1.0], size=(9, 1)), 2 * RNG.normal(size=(9, 1))
+    actual = gradient(loss, float32(truth), guess)
+    assert relative_error(actual, formula(truth, guess)) <= GRADIENT_ERROR
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_the_gradient_of_cross_entropy_is_softmax_minus_target(scale: float) -> None:
+    logits, classes = scale * RNG.normal(size=(6, 5)), RNG.integers(0, 5, 6)
+    expected = (np.exp(log_softmax(logits)) - np.eye(5)[classes]) / 6
+    dense = keras.losses.CategoricalCrossentropy(from_logits=True)
+    sparse = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    for actual in (
+        gradient(dense, float32(np.eye(5)[classes]), logits),
+        gradient(sparse, classes, logits),
+    ):
+        assert relative_error(actual, expected) <= GRADIENT_ERROR
 
 
 def test_hinge_equals_keras_own_for_allowed_targets() -> None:

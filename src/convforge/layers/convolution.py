@@ -28,7 +28,6 @@ class BaseConv2D(KernelWindow):
         filters: int,
         kernel_size: Any,
         *,
-        kernels_per_filter: int = 1,
         strides: Any = 1,
         padding: Any = 0,
         mode: Mode = "cross_correlation",
@@ -42,7 +41,11 @@ class BaseConv2D(KernelWindow):
         self.mode = mode
         self.groups = geometry.canonical_integer(groups, "groups", owner=owner)
         self._check_groups(self.filters, "filters")
-        self._kernels = self.filters * kernels_per_filter
+
+    @property
+    def _kernels(self) -> int:
+        """How many kernels there are."""
+        return self.filters
 
     def _check_groups(self, channels: int, what: str) -> None:
         if channels % self.groups:

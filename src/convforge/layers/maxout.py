@@ -283,19 +283,20 @@ class MaxoutConv2D(BaseConv2D):
         groups: int = 1,
         **kwargs: Any,
     ) -> None:
-        owner = f"{type(self).__name__} '{kwargs['name']}'" if kwargs.get("name") else ""
-        num_pieces = geometry.canonical_integer(num_pieces, "num_pieces", owner=owner)
         super().__init__(
             filters,
             kernel_size,
-            kernels_per_filter=num_pieces,
             strides=strides,
             padding=padding,
             mode=mode,
             groups=groups,
             **kwargs,
         )
-        self.num_pieces = num_pieces
+        self.num_pieces = geometry.canonical_integer(num_pieces, "num_pieces", owner=self._owner)
+
+    @property
+    def _kernels(self) -> int:
+        return self.filters * self.num_pieces
 
     def call(self, inputs: Any) -> Any:
         kernel = pieces_first(self.kernel, self.num_pieces, self.groups)
