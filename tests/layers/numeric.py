@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-# JAX compiles every operation anew for every shape: a third of the examples takes longer.
-EXAMPLES = 8 if keras.backend.backend() == "jax" else 24
+# JAX compiles every operation anew for every shape: a fifth of the examples takes longer.
+EXAMPLES = 5 if keras.backend.backend() == "jax" else 24
 
 FORWARD_ERROR = 1e-5
 GRADIENT_ERROR = 1e-4
