@@ -402,7 +402,10 @@ def test_a_journal_has_one_writer(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="another process writes"):
         second.metrics({"loss": 0.5}, step=2)
     first.end("FINISHED")
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.jsonl"]
     assert not second.has_writer()
+    second.metrics({"loss": 0.5}, step=2)
+    assert first.has_writer()
 
 
 def test_a_journal_keeps_its_events_in_order_and_its_paths_relative(tmp_path: Path) -> None:

@@ -91,6 +91,8 @@ class Journal:
     def release(self) -> None:
         """Nothing more is to be written by this process, for now."""
         if self._lock is not None:
+            # Who waits for it notices that the file has gone, and makes another.
+            (self.folder / _LOCK).unlink(missing_ok=True)
             self._lock.release()
             self._lock = None
 
