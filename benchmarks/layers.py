@@ -247,17 +247,20 @@ def machine() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=30)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--only", default="", help="of the pairs those with this in their name")
+    arguments = parser.parse_args()
     if "KERAS_BACKEND" not in os.environ:
         for name in BACKENDS:
             environment = {**os.environ, "KERAS_BACKEND": name, "TF_CPP_MIN_LOG_LEVEL": "3"}
             subprocess.run([sys.executable, *sys.argv], env=environment, check=True)
         return
-    version = __import__(BACKEND).__version__
-    print(f"\n{BACKEND} {version}, keras {keras.__version__}, {machine()}, {rounds} rounds")
+    versions = f"{BACKEND} {__import__(BACKEND).__version__}, keras {keras.__version__}"
+    print(f"\n{versions}, {machine()}, {arguments.rounds} rounds")
     print(f"{'':56}{'ms':>8}{'ms':>8}{'ratio':>8}  bound")
     for name, make, sign, bound in pairs():
-        one, other, value = ratio(*make(), rounds)
+        if arguments.only not in name:
+            continue
+        one, other, value = ratio(*make(), arguments.rounds)
         met = value <= bound if sign == "≤" else value >= bound
         verdict = "" if met else "  not met"
         line = f"{name:56}{one:8.1f}{other:8.1f}{value:8.2f}  {sign} {bound:.2f}{verdict}"
