@@ -412,7 +412,7 @@ def test_a_compiled_step_is_the_same_step() -> None:
     optimizer = MomentumSGD(0.5, 0.5, 0.25)
     optimizer.build([weight])
     # The compiler traces as it does for `fit`, and then runs what it traced as it is.
-    step = torch.compile(lambda slope: optimizer.apply([slope], [weight]), backend="eager")
+    step = torch.compile(lambda slope: optimizer.apply([slope], [weight]), backend="aot_eager")
     for expected in (0.375, -0.484375):
         step(torch.ones(1))
         assert keras.ops.convert_to_numpy(weight).item() == expected

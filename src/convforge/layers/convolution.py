@@ -149,7 +149,8 @@ class Conv2D(BaseConv2D):
         bias_regularizer: penalty on the bias.
         kernel_constraint: projection after each step, such as a maximal norm.
         bias_constraint: projection after each step.
-        data_format: "channels_last" or "channels_first"; None for Keras' setting.
+        data_format: "channels_last" or "channels_first"; None for Keras' setting. On a CPU
+            TensorFlow has no "channels_first" convolution.
         **kwargs: of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
     Raises:
