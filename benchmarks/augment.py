@@ -1,61 +1,80 @@
-"""Images per second in `tf.data` with crop, reflection, colour and geometry all at work.
+"""Images per second with crop, reflection, colour and geometry all at work, beside other libraries.
 
-    python benchmarks/augment.py [--seconds 3] [--threads 2]
+    pip install 'convforge[bench]'
+    python benchmarks/augment.py [--seconds 1] [--rounds 5]
 
-Every row reads the same uint8 images from memory in batches and yields float32 batches. "cast only"
-moves no pixel: the ceiling of any pipeline. Start nothing else meanwhile.
+All rows run on two cores and yield float32 batches. They take turns, round after round, and the
+table gives the median of each. Rows of tf.data run in this process, the others, which augment one
+image at a time, in one process for each core. "from memory" is a tensor in batches, "from shards"
+what a training run reads, shuffling included. "cast only" moves no pixel: the ceiling of its
+source. Start nothing else meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import augment_peers
 import keras
 import numpy as np
 import tensorflow as tf
 
-from convforge.augment import Augmentation, apply, draw
+from convforge.augment import Augmentation, draw_and_apply
 from convforge.augment.settings import Colour, Crop, Geometry, Reflection
 from convforge.data import tensorflow_ops
+from convforge.data.manifest import Manifest, Split, Statistics
+from convforge.data.shards import PixelMoments, write_shards
+from convforge.data.stream import Stream
 
 FULL = Augmentation(
-    crop=Crop(scale=(0.6, 1.0), ratio=(0.8, 1.25)),
+    crop=Crop(**augment_peers.CROP),
     reflection=Reflection(probability=0.5),
     colour=Colour(strength=0.1),
     geometry=Geometry(rotation=15.0, translation=0.1, scale=(0.9, 1.1), shear=10.0),
 )
-BASIS = np.array([[70.0, 16.0, 3.0], [68.0, -3.0, -7.0], [66.0, -14.0, 5.0]], dtype="float32")
-# (side, batch size, images in memory)
-SIZES = ((32, 256, 10_240), (224, 64, 512))
-Batches = Callable[[Any, int, int, int], Any]
+BASIS = augment_peers.BASIS
+CORES = 2
+# (side, batch size, images): the shards of both hold 150 MB.
+SIZES = ((32, 256, 49_152), (224, 64, 1_024))
+OURS = "convforge, from memory"
+Batches = Any
 
 
-def cast_only(data: Any, side: int, batch: int, threads: int) -> Any:
-    return data.map(lambda images, _: tf.cast(images, tf.float32), threads)
+def cast_only(data: Batches, side: int, batch: int) -> Batches:
+    return data.map(lambda images, _: tf.cast(images, tf.float32), CORES)
 
 
-def ours(data: Any, side: int, batch: int, threads: int) -> Any:
-    size = (side, side)
-
+def ours(data: Batches, side: int, batch: int) -> Batches:
     def augmented(images: Any, epoch: Any, indices: Any) -> Any:
-        drawn = draw(
-            FULL, seed=0, epoch=epoch, index=indices, image_size=size, output_size=size,
+        return draw_and_apply(
+            images, FULL, seed=0, epoch=epoch, index=indices, colour_basis=BASIS,
             ops=tensorflow_ops,
         )  # fmt: skip
-        return apply(images, drawn, output_size=size, colour_basis=BASIS, ops=tensorflow_ops)
 
     compiled = tensorflow_ops.compiled(augmented, batch)
-    return data.map(lambda images, indices: compiled(images, 0, indices), threads)
+    return data.map(lambda images, indices: compiled(images, 0, indices), CORES)
 
 
-def keras_layers(data: Any, side: int, batch: int, threads: int) -> Any:
+def keras_layers(data: Batches, side: int, batch: int) -> Batches:
     layers = [
+        keras.layers.RandomCrop(side * 9 // 10, side * 9 // 10),
+        keras.layers.Resizing(side, side),
         keras.layers.RandomFlip("horizontal"),
         keras.layers.RandomRotation(15 / 360),
         keras.layers.RandomTranslation(0.1, 0.1),
@@ -70,55 +89,171 @@ def keras_layers(data: Any, side: int, batch: int, threads: int) -> Any:
             images = layer(images, training=True)
         return images
 
-    return data.map(augmented, threads)
+    return data.map(augmented, CORES)
 
 
-def tf_image(data: Any, side: int, batch: int, threads: int) -> Any:
-    """One image at a time, as most tutorials do; tf.image neither turns nor shears."""
+def tf_image(data: Batches, side: int, batch: int) -> Batches:
+    """One image at a time, as most tutorials do."""
+    part = side * 9 // 10
 
     def augmented(image: Any, index: Any) -> Any:
         seed = tf.stack([tf.cast(index, tf.int32), 0])
-        cut = tf.image.stateless_random_crop(image, (side * 9 // 10, side * 9 // 10, 3), seed)
+        cut = tf.image.stateless_random_crop(image, (part, part, 3), seed)
         moved = tf.image.stateless_random_flip_left_right(tf.image.resize(cut, (side, side)), seed)
-        return moved + tf.linalg.matvec(BASIS, tf.random.stateless_normal((3,), seed, 0.0, 0.1))
+        angle, lean, right, down = tf.unstack(tf.random.stateless_uniform((4,), seed, -0.2, 0.2))
+        matrix = [tf.cos(angle), lean - tf.sin(angle), right, tf.sin(angle), tf.cos(angle), down]
+        moved = tf.raw_ops.ImageProjectiveTransformV3(
+            images=moved[None],
+            transforms=tf.stack([*matrix, 0.0, 0.0])[None],
+            output_shape=(side, side),
+            fill_value=0.0,
+            interpolation="BILINEAR",
+            fill_mode="REFLECT",
+        )[0]
+        shift = tf.linalg.matvec(BASIS, tf.random.stateless_normal((3,), seed, 0.0, 0.1))
+        return tf.clip_by_value(moved + shift, 0.0, 255.0)
 
-    return data.unbatch().map(augmented, threads).batch(batch)
+    return data.unbatch().map(augmented, CORES).batch(batch)
 
 
-ROWS: dict[str, Batches] = {
-    "cast only": cast_only,
-    "convforge": ours,
+FROM_MEMORY: dict[str, Callable[[Batches, int, int], Batches]] = {
+    OURS: ours,
+    "cast only, from memory": cast_only,
     "tf.image, by image": tf_image,
     "Keras Random* layers": keras_layers,
 }
+FROM_SHARDS = {
+    "convforge, from shards": FULL,
+    "cast only, from shards": Augmentation(),
+}
+#: What the rate is at least divided by that of the row.
+REQUIRED = {
+    32: {"Keras Random* layers": 12, "torchvision v2": 20, "Albumentations, FancyPCA": 15},
+    224: {"Keras Random* layers": 12, "torchvision v2": 8, "Albumentations, RGBShift": 3},
+}
+
+Measure = Callable[[float], float]
 
 
-def images_per_second(dataset: Any, seconds: float) -> float:
-    batches = iter(dataset.prefetch(2))
-    for _ in range(3):
-        next(batches)
-    count, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        count += len(next(batches))
-    return count / (time.perf_counter() - start)
+def batches(dataset: Batches) -> Measure:
+    """Images per second of a dataset that never ends."""
+    rows = iter(dataset.prefetch(2))
+    for _ in range(4):
+        next(rows)
+
+    def measure(seconds: float) -> float:
+        count, start = 0, time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            count += len(next(rows))
+        return count / (time.perf_counter() - start)
+
+    return measure
+
+
+def write_data(folder: Path, pixels: Any) -> Manifest:
+    """The images as `convforge preprocess` leaves them."""
+    count, *shape = pixels.shape
+    moments = PixelMoments(shape[2])
+    for image in pixels[:100]:
+        moments.add(image)
+    shards = write_shards(
+        folder, "train", pixels, range(count), np.zeros(count, np.int64), shard_examples=8_192
+    )
+    return Manifest.model_construct(
+        image_shape=shape,
+        targets=[],
+        splits={"train": Split(examples=count, class_counts=[count], shards=shards)},
+        statistics=Statistics.model_validate(moments.statistics().model_dump()),
+    )
+
+
+def rows_of_tf_data(side: int, batch: int, count: int, folder: Path) -> dict[str, Measure]:
+    pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
+    stream = Stream(folder, write_data(folder, pixels), batch, CORES)
+    data = tf.data.Dataset.from_tensors((tf.constant(pixels), tf.range(count)))
+    data = data.rebatch(batch).repeat()
+    rows = {name: batches(row(data, side, batch)) for name, row in FROM_MEMORY.items()}
+    for name, augmentation in FROM_SHARDS.items():
+        shards = stream.training(seed=0, augmentation=augmentation, shuffle_bytes=64 << 20)
+        rows[name] = batches(shards.map(lambda images, labels: images))
+    return rows
+
+
+@contextmanager
+def peer_processes() -> Iterator[list[Any]]:
+    command = [sys.executable, str(Path(__file__).with_name("augment_peers.py"))]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(CORES)]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.stdin.close()
+            process.wait()
+
+
+def peer(name: str, side: int, batch: int, processes: list[Any]) -> Measure:
+    def measure(seconds: float) -> float:
+        for process in processes:
+            print(json.dumps([name, side, batch, seconds]), file=process.stdin, flush=True)
+        answers = [json.loads(process.stdout.readline()) for process in processes]
+        return sum(answer["count"] / answer["seconds"] for answer in answers)
+
+    return measure
+
+
+def table(side: int, rates: dict[str, float]) -> Iterator[str]:
+    yield f"\n{'':<28} {'images/s':>10}   convforge is … times as fast"
+    for name, rate in rates.items():
+        source = "convforge, from shards" if name.endswith("shards") else OURS
+        times = "" if name == source else f"{rates[source] / rate:10.2f}"
+        required = REQUIRED.get(side, {}).get(name)
+        yield f"{name:<28} {rate:>10,.0f} {times:>10}" + (
+            f"   (at least {required})" if required else ""
+        )
+    for name in augment_peers.PEERS:
+        if name not in rates:
+            yield f"{name:<28} not installed: pip install 'convforge[bench]'"
+
+
+def versions() -> str:
+    packages = (
+        *("tensorflow", "keras", "torch", "torchvision", "albumentations"),
+        "opencv-python-headless",
+    )
+    found = []
+    for package in packages:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    return f"{platform.machine()}, {CORES} of {os.cpu_count()} cores, {', '.join(found)}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=3.0, help="for each row and size")
-    parser.add_argument("--threads", type=int, default=2, help="of tf.data")
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each row of a round")
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        # Before TensorFlow's first operation, which counts them; the peers' processes inherit it.
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    print(versions())
     for side, batch, count in SIZES:
-        pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
-        data = tf.data.Dataset.from_tensors((tf.constant(pixels), tf.range(count)))
-        data = data.rebatch(batch).repeat()
-        rates = {
-            name: images_per_second(row(data, side, batch, options.threads), options.seconds)
-            for name, row in ROWS.items()
-        }
-        print(f"\n{side}×{side}, batch {batch}   images/s   convforge is … times as fast")
-        for name, rate in rates.items():
-            print(f"{name:<22} {rate:>14,.0f}   {rates['convforge'] / rate:.2f}")
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            processes = stack.enter_context(peer_processes())
+            rows = rows_of_tf_data(side, batch, count, folder) | {
+                name: peer(name, side, batch, processes)
+                for name in augment_peers.PEERS
+                if augment_peers.is_installed(name)
+            }
+            measured: dict[str, list[float]] = {name: [] for name in rows}
+            for _, (name, measure) in itertools.product(range(options.rounds), rows.items()):
+                measured[name].append(measure(options.seconds))
+        print(f"\n{side}×{side} pixels, batches of {batch}", end="")
+        rates = {name: statistics.median(found) for name, found in measured.items()}
+        print("\n".join(table(side, rates)))
 
 
 if __name__ == "__main__":
