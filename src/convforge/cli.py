@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from convforge import __version__
 from convforge.errors import InputError
-from convforge.stages.entry import add_verbosity, progress_of, run_guarded
+from convforge.stages.entry import add_verbosity, add_workers, progress_of, run_guarded
 
 if TYPE_CHECKING:
     from convforge.data.manifest import Manifest
@@ -175,6 +175,7 @@ def _add_preprocess(commands: Any) -> None:
         "data=cifar10 data.path=cifar10.tar.gz --out shards/cifar10",
     )
     parser.add_argument("--out", type=Path, help="folder to write (default: outputs/data/NAME-KEY)")
+    add_workers(parser)
     parser.add_argument("overrides", nargs="*", help=_OVERRIDES)
 
 
@@ -186,10 +187,10 @@ def _preprocess(arguments: argparse.Namespace) -> None:
     settings = settings_of(compose_config(root, arguments.overrides))
     progress = progress_of(arguments)
     if arguments.out is not None:
-        preprocess(settings, arguments.out, root, progress)
+        preprocess(settings, arguments.out, root, progress, processes=arguments.workers)
         folder = arguments.out
     else:
-        folder = prepared(settings, root, progress)
+        folder = prepared(settings, root, progress, processes=arguments.workers)
     progress.say(f"data: {folder}")
 
 

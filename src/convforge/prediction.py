@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from convforge.data.decode import BadImageError, decode
-from convforge.errors import InputError
+from convforge.data.decode import Decoding, ImageFiles
+from convforge.errors import BadItemError, InputError
 
 WEIGHTS = "model.keras"
 CARD = "card.json"
@@ -90,10 +90,11 @@ def read_image(path: Path, card: ModelCard) -> NDArray[np.uint8]:
     """
     height, width, channels = card.image_shape
     try:
-        return decode(path.read_bytes(), channels=channels, size=(height, width))
+        decoding = Decoding(channels, (height, width))
+        return ImageFiles().decode(path.read_bytes(), decoding)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
-    except BadImageError as error:
+    except BadItemError as error:
         raise InputError(f"{path}: {error}") from error
 
 

@@ -106,7 +106,9 @@ class Progress:
         self.console.print(f"warning: {message}", markup=False, emoji=False)
 
     @contextmanager
-    def task(self, name: str, *, unit: str, total: int | None = None) -> Iterator[Task]:
+    def task(
+        self, name: str, *, unit: str, total: int | None = None, closing: bool = True
+    ) -> Iterator[Task]:
         """A bar for as long as the block runs; a closing line with the rate after it."""
         if self.console.is_terminal and self.verbosity >= Verbosity.NORMAL:
             with self._live() as live:
@@ -115,7 +117,8 @@ class Progress:
         else:
             task = Task(name, unit, total)
             yield task
-        self.say(f"{name}: {task.done:,} {unit}, {task.rate:,.0f} {unit}/s")
+        if closing:
+            self.say(f"{name}: {task.done:,} {unit}, {task.rate:,.0f} {unit}/s")
 
     def _live(self) -> RichProgress:
         return RichProgress(

@@ -59,12 +59,24 @@ class ImageData(_Group):
         Annotated[list[Annotated[int, Field(ge=1, le=16384)]], Field(min_length=2, max_length=2)]
         | None
     )
-    resize: bool
+    geometry: Literal["as_is", "resize", "center_crop"]
+    background: Annotated[int, Field(ge=0, le=255)]
+    max_pixels: Annotated[int, Field(ge=1, le=178_956_970)]
+    store: Literal["pixels", "encoded"]
     split: SplitSettings
+    duplicates: Literal["drop_from_train", "keep", "error"]
     on_bad: Literal["quarantine", "error"]
     max_bad_share: Annotated[float, Field(ge=0, le=1)]
     shard_examples: Annotated[int, Field(ge=1)]
     num_classes: Annotated[int, Field(ge=2)] | None
+
+    @model_validator(mode="after")
+    def _size_to_fit(self) -> Self:
+        if self.size is None and self.geometry != "as_is":
+            raise ArgumentError(
+                "size", None, f"height and width for data.geometry={self.geometry}, or use as_is"
+            )
+        return self
 
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
@@ -111,8 +123,44 @@ class TableData(ImageData):
         return tuple(self.target_columns)
 
 
-DataSettings: TypeAlias = FolderData | TableData
+class ImageNetData(ImageData):
+    """ImageNet's layout: train/SYNSET/*.JPEG and a list of the validation images' classes."""
 
+    format: Literal["imagenet"]
+    #: null looks for the files of their usual names.
+    ground_truth: str | None
+    class_names: str | None
+
+
+class _ArrayData(ImageData):
+    """Pixels that are not in image files, so that there is nothing else to store."""
+
+    store: Literal["pixels"]
+
+
+class NpzData(_ArrayData):
+    """A NumPy archive of x_train, y_train and so on."""
+
+    format: Literal["npz"]
+    #: In the order of their numbers; null calls them by the number.
+    class_names: list[str] | None
+
+
+class IdxData(_ArrayData):
+    """A folder of IDX files, such as MNIST's."""
+
+    format: Literal["idx"]
+    class_names: list[str] | None
+
+
+class CifarData(_ArrayData):
+    """CIFAR's binary version."""
+
+    format: Literal["cifar"]
+    labels: Literal["fine", "coarse"]
+
+
+DataSettings: TypeAlias = FolderData | TableData | ImageNetData | NpzData | IdxData | CifarData
 
 #: The model's own: its input and the layer that normalises.
 _KEPT_NAMES = ("image", "normalize")

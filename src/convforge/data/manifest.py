@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from convforge.errors import InputError
 
 FILE_NAME = "manifest.json"
+#: Where each record lies in its shard, with its checksum; for readers, not for people.
+RECORDS = "records.json"
 
 
 def is_prepared(folder: Path) -> bool:
@@ -27,6 +29,7 @@ class Shard(_Entry):
 
     file: str
     examples: int
+    bytes: int
     sha256: str
 
 
@@ -38,13 +41,22 @@ class Split(_Entry):
     shards: list[Shard]
 
 
+class PrincipalComponent(_Entry):
+    """An axis along which the colours vary: an eigenvector of the covariance, and its value."""
+
+    variance: float
+    direction: list[float]
+
+
 class Statistics(_Entry):
     """Of the training split's pixels, per channel, in units of 0..255."""
 
     mean: list[float]
     std: list[float]
-    #: Between the channels, over all pixels; PCA colour takes its eigenvectors from it.
+    #: Between the channels, over all pixels.
     covariance: list[list[float]]
+    #: Of the covariance, the largest first; PCA colour moves along them.
+    principal_components: list[PrincipalComponent]
 
 
 class Target(_Entry):
@@ -64,31 +76,64 @@ class BadItem(_Entry):
     reason: str
 
 
+class Duplicate(_Entry):
+    """A training image that is held out as well, byte for byte."""
+
+    name: str
+    #: The split and the name of its twin.
+    same_as: str
+
+
+class SizeRange(_Entry):
+    """Of the images before they were resized: smallest, mean and largest."""
+
+    min: int
+    mean: float
+    max: int
+
+
+class Counts(_Entry):
+    """What became of all items: found = used + bad + dropped."""
+
+    found: int
+    used: int
+    bad: int
+    #: Training images that are held out as well.
+    dropped: int
+
+
 class Manifest(_Entry):
     """A prepared data set."""
 
-    format_version: Literal[2] = 2
+    format_version: Literal[3] = 3
     name: str
-    #: SHA-256 over classes, splits, labels and the content of every image.
+    #: SHA-256 over classes, splits, labels, geometry and the content of every image.
     digest: str
     #: The `data` group of the config that made it.
     config: dict[str, Any]
     source: str
-    #: Empty where the examples carry numbers to predict, and then `targets` names these.
+    #: By number. Empty where the examples carry numbers to predict: `targets` names these.
     classes: list[str]
     targets: list[Target]
     #: Height, width, channels.
     image_shape: Annotated[list[int], Field(min_length=3, max_length=3)]
     splits: dict[str, Split]
     statistics: Statistics
+    height: SizeRange
+    width: SizeRange
+    counts: Counts
     bad_items: list[BadItem]
-    #: How many files of operating systems were passed over.
-    litter: int
+    duplicates: list[Duplicate]
+    #: What a person should know of the data as a whole.
+    findings: list[str]
+    #: Files that are no items of the data set, by the reason.
+    passed_over: dict[str, int]
 
     def write(self, folder: Path) -> None:
         """Write `manifest.json` into `folder`."""
-        text = json.dumps(self.model_dump(), indent=2) + "\n"
-        (folder / FILE_NAME).write_text(text, encoding="utf-8")
+        work = folder / f"{FILE_NAME}.partial"
+        work.write_text(json.dumps(self.model_dump(), indent=2) + "\n", encoding="utf-8")
+        work.replace(folder / FILE_NAME)
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:

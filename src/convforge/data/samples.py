@@ -2,64 +2,31 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from math import inf
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from convforge.data.manifest import Manifest
-from convforge.data.tfrecord import _Example
-from convforge.errors import InputError
+from convforge.data.reading import Examples, ShardReader
 
 Kept = TypeVar("Kept")
 
-# Length, its checksum | data | the checksum of these.
-_HEAD, _TAIL = struct.Struct("<QI"), 4
 
-
-@dataclass(frozen=True)
-class Chunk:
-    """The examples of one record: images `(n, height, width, channels)` and the right answers."""
-
-    images: NDArray[np.uint8]
-    #: The classes `(n,)`, or where the data bring numbers, these `(n, targets)`.
-    answers: NDArray[np.int64] | NDArray[np.float32]
-
-
-def read_chunks(folder: Path, manifest: Manifest, split: str) -> Iterator[Chunk]:
+def read_chunks(folder: Path, manifest: Manifest, split: str) -> Iterator[Examples]:
     """The examples of `split` in `folder`, in the order of its shards, a record at a time.
 
     Raises:
         InputError: a shard is missing, or is not what the preparation wrote.
     """
+    reader = ShardReader(folder, manifest)
     for shard in manifest.splits[split].shards:
-        path = folder / shard.file
-        try:
-            with path.open("rb") as file:
-                while head := file.read(_HEAD.size):
-                    length, _ = _HEAD.unpack(head)
-                    yield _chunk(file.read(length), manifest)
-                    file.read(_TAIL)
-        except (OSError, struct.error, DecodeError, ValueError) as error:
-            raise InputError(f"{path} is damaged, prepare the data again: {error}") from error
-
-
-def _chunk(record: bytes, manifest: Manifest) -> Chunk:
-    feature = _Example.FromString(record).features.feature
-    (pixels,) = feature["images"].bytes_list.value
-    images = np.frombuffer(pixels, np.uint8).reshape(-1, *manifest.image_shape)
-    if manifest.targets:
-        numbers = np.asarray(feature["targets"].float_list.value, np.float32)
-        return Chunk(images, numbers.reshape(len(images), len(manifest.targets)))
-    labels = np.asarray(feature["labels"].int64_list.value, np.int64)
-    return Chunk(images, labels.reshape(len(images)))
+        for number in range(len(reader.records[shard.file])):
+            yield reader.read(shard.file, number)
 
 
 def sample_classes(

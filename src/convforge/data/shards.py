@@ -1,96 +1,222 @@
-"""From decoded images to shard files and the training split's statistics."""
+"""One shard: from the bytes of its items to a TFRecord file.
+
+A shard is a pure function of its job, which holds no more than names, places and labels; so any
+process on any machine that sees the source makes the same bytes of it.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convforge.data.manifest import Shard, Statistics
-from convforge.data.tfrecord import encode_chunk, write_records
+from convforge.data.containers import Readable
+from convforge.data.decode import Codec, Decoding
+from convforge.data.moments import PixelMoments
+from convforge.data.tfrecord import HEAD_BYTES, TAIL_BYTES, Answers, Chunk, encode, frame
+from convforge.data.workers import Stopped, StoppedError
+from convforge.errors import BadItemError
 
 # Large enough that reading a record costs nothing beside its bytes, small enough that a few of
 # them are always in memory.
-_CHUNK_BYTES = 4 << 20
+_CHUNK_BYTES = 8 << 20
 
 
-def write_shards(
-    folder: Path,
-    split: str,
-    pixels: NDArray[np.uint8],
-    order: Sequence[int],
-    answers: NDArray[np.int64] | NDArray[np.float32],
-    *,
-    shard_examples: int,
-) -> list[Shard]:
-    """Write the rows `order` of `pixels` `(n, height, width, channels)` as shards.
+class Example(NamedTuple):
+    """One item of a shard."""
 
-    `answers` are the labels `(len(order),)`, or the targets `(len(order), targets)`.
-
-    An example's index is its place in `order`; augmentation is drawn from it.
-
-    Returns:
-        The shards, `shard_examples` images each and the rest in the last.
-    """
-    starts = range(0, len(order), shard_examples)
-    shards = []
-    for number, start in enumerate(starts):
-        path = folder / f"{split}-{number:05d}-of-{len(starts):05d}.tfrecord"
-        stop = min(start + shard_examples, len(order))
-        write_records(path, _chunks(pixels, order, answers, start, stop))
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        shards.append(Shard(file=path.name, examples=stop - start, sha256=digest))
-    return shards
+    id: int
+    size: int
+    place: bytes
+    #: The class, or the targets.
+    answer: int | tuple[float, ...]
+    #: Its number within its split.
+    number: int
 
 
-def _chunks(
-    pixels: NDArray[np.uint8],
-    order: Sequence[int],
-    answers: NDArray[np.int64] | NDArray[np.float32],
-    start: int,
-    stop: int,
-) -> Iterator[bytes]:
-    step = max(1, _CHUNK_BYTES // pixels[0].nbytes)
-    for first in range(start, stop, step):
-        last = min(first + step, stop)
-        yield encode_chunk(
-            pixels[list(order[first:last])],
-            answers[first:last],
-            np.arange(first, last, dtype=np.int64),
-        )
+@dataclass(frozen=True)
+class ShardJob:
+    """All that one shard follows from."""
+
+    file: str
+    examples: Sequence[Example]
+    contents: Readable
+    codec: Codec
+    decoding: Decoding
+    #: Height, width, channels.
+    image_shape: tuple[int, int, int]
+    #: Keep the items' own bytes instead of pixels.
+    encoded: bool
+    #: Gather the pixels' statistics, as for the training split.
+    statistics: bool
+
+    @property
+    def chunk_examples(self) -> int:
+        """Examples in a record."""
+        height, width, channels = self.image_shape
+        return max(1, _CHUNK_BYTES // (height * width * channels))
+
+
+class Record(NamedTuple):
+    """Where one record lies in its shard."""
+
+    examples: int
+    #: Of the data, behind the record's head.
+    offset: int
+    length: int
+    #: TFRecord's checksum of the data.
+    checksum: int
 
 
 @dataclass
-class PixelMoments:
-    """Running sums of pixels and of their products, exact in integers."""
+class ShardReport:
+    """What became of a job; it lies beside the shard until all are made."""
 
-    channels: int
-    pixels: int = 0
-    total: NDArray[np.int64] = field(init=False)
-    products: NDArray[np.int64] = field(init=False)
+    file: str
+    examples: int = 0
+    bytes: int = 0
+    sha256: str = ""
+    records: list[Record] = field(default_factory=list)
+    #: Class → number of images.
+    class_counts: dict[int, int] = field(default_factory=dict)
+    #: Item and the reason why it is not in the shard.
+    bad: list[tuple[int, str]] = field(default_factory=list)
+    moments: PixelMoments = field(default_factory=lambda: PixelMoments(0))
 
-    def __post_init__(self) -> None:
-        self.total = np.zeros(self.channels, np.int64)
-        self.products = np.zeros((self.channels, self.channels), np.int64)
+    @classmethod
+    def of_earlier(cls, folder: Path, file: str) -> ShardReport | None:
+        """The report of the shard `file` in `folder`, if it was completed there."""
+        try:
+            content = json.loads(_beside(folder / file).read_text(encoding="utf-8"))
+            size = (folder / file).stat().st_size
+        except (OSError, ValueError):
+            return None
+        report = cls(**content)
+        report.records = [Record(*record) for record in report.records]
+        report.class_counts = {int(label): n for label, n in report.class_counts.items()}
+        report.bad = [(item, reason) for item, reason in report.bad]
+        report.moments = PixelMoments(**content["moments"])
+        return report if size == report.bytes else None
 
-    def add(self, image: NDArray[np.uint8]) -> None:
-        """Count in one image `(height, width, channels)`."""
-        flat = image.reshape(-1, self.channels).astype(np.float64)
-        self.pixels += len(flat)
-        # Exact: a float64 holds every integer up to 2**53, an image's sums stay below 2**40.
-        self.total += flat.sum(0).astype(np.int64)
-        self.products += (flat.T @ flat).astype(np.int64)
 
-    def statistics(self) -> Statistics:
-        """Mean, standard deviation and covariance."""
-        mean = self.total / self.pixels
-        covariance = self.products / self.pixels - np.outer(mean, mean)
-        return Statistics(
-            mean=mean.tolist(),
-            std=np.sqrt(np.clip(np.diag(covariance), 0, None)).tolist(),
-            covariance=covariance.tolist(),
-        )
+def write_shard(job: ShardJob, stopped: Stopped, *, folder: Path) -> ShardReport:
+    """Make the shard of `job` in `folder`; it appears there when it is complete.
+
+    Args:
+        job: what to make.
+        stopped: asked before every item whether to end without a result.
+        folder: where.
+
+    Raises:
+        StoppedError: `stopped` said so.
+        OSError: the folder's file system, not the source's.
+    """
+    report = ShardReport(job.file, moments=PixelMoments(job.decoding.channels))
+    path = folder / job.file
+    work = path.with_suffix(".partial")
+    digest = hashlib.sha256()
+    with work.open("wb") as file:
+        for chunk in _chunks(job, report, stopped):
+            _write_record(chunk, file, digest, report)
+        file.flush()
+        os.fsync(file.fileno())
+    report.sha256 = digest.hexdigest()
+    work.replace(path)
+    work.write_text(json.dumps(asdict(report)), encoding="utf-8")
+    work.replace(_beside(path))
+    return report
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(".report")
+
+
+def _write_record(
+    chunk: Chunk, file: IO[bytes], digest: hashlib._Hash, report: ShardReport
+) -> None:
+    record = encode(chunk)
+    head, tail = frame(record)
+    for part in (head, *record, tail):
+        content = part if isinstance(part, bytes) else part.data
+        file.write(content)
+        digest.update(content)
+    length = sum(map(len, record))
+    examples = len(chunk.indices)
+    checksum = int.from_bytes(tail, "little")
+    report.records.append(Record(examples, report.bytes + HEAD_BYTES, length, checksum))
+    report.examples += examples
+    report.bytes += HEAD_BYTES + length + TAIL_BYTES
+    if chunk.answers.dtype == np.int64:
+        for label, count in zip(*np.unique(chunk.answers, return_counts=True), strict=True):
+            label = int(label)
+            report.class_counts[label] = report.class_counts.get(label, 0) + int(count)
+
+
+def _chunks(job: ShardJob, report: ShardReport, stopped: Stopped) -> Iterator[Chunk]:
+    """The job's good items, a record's number of them at a time; the others are reported."""
+    taken: list[tuple[Example, bytes, NDArray[np.uint8]]] = []
+    for example, content in _contents(job, report, stopped):
+        try:
+            pixels = job.codec.decode(content, job.decoding)
+            check_shape(pixels.shape, job.image_shape)
+        except BadItemError as error:
+            report.bad.append((example.id, str(error)))
+            continue
+        taken.append((example, content, pixels))
+        if len(taken) == job.chunk_examples:
+            yield _chunk(job, taken, report)
+            taken.clear()
+    if taken:
+        yield _chunk(job, taken, report)
+
+
+def _contents(
+    job: ShardJob, report: ShardReport, stopped: Stopped
+) -> Iterator[tuple[Example, bytes]]:
+    with job.contents.reader() as read:
+        for example in job.examples:
+            if stopped():
+                raise StoppedError
+            try:
+                content = read(example.place, example.size)
+            except BadItemError as error:
+                report.bad.append((example.id, str(error)))
+                continue
+            yield example, content
+
+
+def _chunk(
+    job: ShardJob, taken: Sequence[tuple[Example, bytes, NDArray[np.uint8]]], report: ShardReport
+) -> Chunk:
+    examples, contents, images = zip(*taken, strict=True)
+    pixels = np.stack(images)
+    if job.statistics:
+        report.moments.add(pixels)
+    return Chunk(
+        contents if job.encoded else [pixels.reshape(-1)],
+        _answers([example.answer for example in examples]),
+        np.array([example.number for example in examples], np.int64),
+    )
+
+
+def _answers(answers: Sequence[int | tuple[float, ...]]) -> Answers:
+    if isinstance(answers[0], tuple):
+        return np.array(answers, np.float32)
+    return np.array(answers, np.int64)
+
+
+def check_shape(shape: Sequence[int], wanted: Sequence[int]) -> None:
+    """Refuse an image of another size.
+
+    Raises:
+        BadItemError: `shape` is not that which is `wanted`; height and width first.
+    """
+    if tuple(shape[:2]) != tuple(wanted[:2]):
+        raise BadItemError(f"{shape[0]}×{shape[1]} pixels, not {wanted[0]}×{wanted[1]}")

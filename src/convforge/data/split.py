@@ -1,122 +1,136 @@
-"""Which images train, which validate, which test."""
+"""Which images train, which validate, which test, and in which order.
+
+All of it follows from the contents of the files, never from their names or number of copies, so
+that it stays when files are added or renamed.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from math import ceil
+from typing import TYPE_CHECKING
 
+from convforge.data.examination import HASH_BYTES
+from convforge.data.index import Index
 from convforge.errors import InputError
 
+if TYPE_CHECKING:
+    from convforge.settings import SplitSettings
+
 SPLITS = ("train", "validation", "test")
-
-FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
+# Of the hash, for the order and for each split that is taken: independent numbers of 64 bits.
+_NUMBER_BYTES = HASH_BYTES // len(SPLITS)
 
 
-@dataclass(frozen=True, eq=False)
-class Item:
-    """One image file, without its pixels; itself and no other, even of the same name."""
+def assign(index: Index, sizes: SplitSettings, duplicates: str) -> None:
+    """Give every good item of `index` its split, and its position there.
 
-    name: str
-    label: str
-    #: The split that its folder says, or None.
-    split: str | None
-    #: BLAKE2b of the file's bytes.
-    content_hash: bytes
-    #: The numbers to predict; then all labels are empty.
-    targets: tuple[float, ...] = ()
+    What the source says, holds. Missing splits are taken out of the training images by the hash of
+    the content. A whole number is an exact count, of which every class gives its share. A fraction
+    is a threshold on the hash: an item then never changes its split when others are added, and
+    every class gives that share but for chance. The order is by hash as well; it mixes the
+    classes, as shards that are read in sequence need.
 
-
-def place(name: str) -> tuple[str | None, str | None]:
-    """The split and the class that a file's path says.
-
-    Example:
-        >>> place("cifar/train/cat/0001.png")
-        ('train', 'cat')
-        >>> place("7/0001.png")
-        (None, '7')
-    """
-    folders = [folder for folder in name.split("/")[:-1] if folder not in ("", ".")]
-    label = folders[-1] if folders else None
-    split = FOLDERS.get(folders[-2].lower()) if len(folders) > 1 else None
-    return split, label
-
-
-def assign(items: Sequence[Item], *, validation: float, test: float) -> dict[str, list[Item]]:
-    """Every item in one split, in the order of its hash within.
-
-    What a folder says, holds. Missing splits are taken out of the training images by the hash of
-    the content, class by class: a whole number is an exact count, the same for every class;
-    a fraction is a threshold on the hash, so that an item never changes its split when others
-    are added. The order by hash mixes the classes, as shards that are read in sequence need.
+    Args:
+        index: with every item's hash.
+        sizes: of the splits that the source does not bring.
+        duplicates: what happens to a training image that stands in another split too:
+            "drop_from_train", "keep" or "error".
 
     Raises:
-        InputError: some folders name a split and others do not, or a class is too small.
+        InputError: some items name a split and others do not, a class is too small, nothing is
+            left to train on, or there are duplicates and they are an error.
     """
-    named = {item.split for item in items}
-    if None in named and len(named) > 1:
-        stray = next(item for item in items if item.split is None)
-        raise InputError(
-            f"{stray.name} lies in no train/, validation/ or test/ folder, but others do"
-        )
-    splits: dict[str, list[Item]] = {split: [] for split in SPLITS}
-    for item in sorted(items, key=lambda item: (_number(item, "train"), item.name)):
-        splits[item.split or "train"].append(item)
-    wanted = {"test": test, "validation": validation}
-    for split, size in wanted.items():
-        if not splits[split]:
-            splits["train"], splits[split] = _take(splits["train"], size, split)
-    if not splits["train"]:
+    _start_from_given(index)
+    for split, size in (("test", sizes.test), ("validation", sizes.validation)):
+        if not index.all("SELECT 1 FROM items WHERE split = ? LIMIT 1", split):
+            _take(index, size, split)
+    _find_duplicates(index, duplicates)
+    if not index.all("SELECT 1 FROM items WHERE split = 'train' LIMIT 1"):
         raise InputError(
             "no image is left to train on: data.split.validation and data.split.test take all, "
             "or the folders name no train/"
         )
-    return splits
-
-
-def _take(pool: Sequence[Item], size: float, split: str) -> tuple[list[Item], list[Item]]:
-    """`pool` without the items of a new split, and these."""
-    classes = sorted({item.label for item in pool})
-    taken: set[Item] = set()
-    if isinstance(size, float):
-        taken = {item for item in pool if _number(item, split) < size * 2**64}
-    elif size:
-        counts = _shares(size, len(classes))
-        by_class = defaultdict(list)
-        for item in sorted(pool, key=lambda item: (_number(item, split), item.name)):
-            by_class[item.label].append(item)
-        for label, count in zip(classes, counts, strict=True):
-            members = by_class[label]
-            if count >= len(members):
-                raise InputError(
-                    f"data.split.{split}={size} leaves no training image of class {label!r}, "
-                    f"which has {len(members)}"
-                )
-            taken.update(members[:count])
-    return (
-        [item for item in pool if item not in taken],
-        [item for item in pool if item in taken],
+    index.run(
+        "UPDATE items SET position = rank FROM (SELECT id AS item, ROW_NUMBER() OVER ("
+        f"PARTITION BY split ORDER BY {_number('train')}, name, id) - 1 AS rank "
+        "FROM items WHERE split IS NOT NULL) WHERE id = item"
     )
+    index.run("CREATE INDEX items_by_position ON items (split, position)")
 
 
-def _number(item: Item, split: str) -> int:
-    """A number of 64 bits from the item's content, another and independent one for each split.
+def _number(split: str) -> str:
+    """SQL of a number from the item's content, another and independent one for each split.
 
     That of "train" is for the order: had the order and the choice of a split the same source, the
     images that remain would begin with the class whose threshold was lowest.
     """
-    start = SPLITS.index(split) * 8
-    return int.from_bytes(item.content_hash[start : start + 8], "big")
+    return f"substr(hash, {1 + _NUMBER_BYTES * SPLITS.index(split)}, {_NUMBER_BYTES})"
 
 
-def _shares(total: int, parts: int) -> list[int]:
-    """`total` in `parts` whole numbers that differ by one at most."""
-    return [total // parts + (part < total % parts) for part in range(parts)]
+def _start_from_given(index: Index) -> None:
+    if index.one("SELECT COUNT(DISTINCT given IS NULL) FROM items WHERE problem IS NULL") > 1:
+        stray = index.one("SELECT name FROM items WHERE problem IS NULL AND given IS NULL LIMIT 1")
+        raise InputError(f"{stray} is in no split, but others are")
+    index.run("UPDATE items SET split = COALESCE(given, 'train') WHERE problem IS NULL")
+    index.run("CREATE INDEX items_by_label ON items (split, label)")
+
+
+def _take(index: Index, size: float, split: str) -> None:
+    """Take a new split out of the training images."""
+    if isinstance(size, float):
+        threshold = ceil(size * 2 ** (8 * _NUMBER_BYTES)).to_bytes(_NUMBER_BYTES + 1, "big")[1:]
+        index.run(
+            f"UPDATE items SET split = ? WHERE split = 'train' AND {_number(split)} < ?",
+            *(split, threshold),
+        )
+        return
+    members = dict(
+        index.all(
+            "SELECT label, COUNT(*) FROM items WHERE split = 'train' GROUP BY label ORDER BY label"
+        )
+    )
+    for label, count in _shares(size, members, split).items():
+        index.run(
+            "UPDATE items SET split = ? WHERE id IN (SELECT id FROM items WHERE split = 'train' "
+            f"AND label = ? ORDER BY {_number(split)}, name, id LIMIT ?)",
+            *(split, label, count),
+        )
+
+
+def _shares(total: int, members: Mapping[str, int], split: str) -> dict[str, int]:
+    """`total` divided among classes in proportion to their members; each keeps one to train on."""
+    most = {label: count - 1 for label, count in members.items()}
+    if total > sum(most.values()):
+        raise InputError(
+            f"data.split.{split}={total} is too large: {sum(members.values()):,} images of "
+            f"{len(members)} classes can give {sum(most.values()):,}, so that every class keeps one"
+        )
+    everybody = sum(members.values())
+    exact = {label: total * count / everybody for label, count in members.items()}
+    shares = {label: min(int(exact[label]), most[label]) for label in members}
+    while (missing := total - sum(shares.values())) > 0:
+        able = [label for label in members if shares[label] < most[label]]
+        able.sort(key=lambda label: shares[label] - exact[label])
+        for label in able[:missing]:
+            shares[label] += 1
+    return shares
+
+
+def _find_duplicates(index: Index, policy: str) -> None:
+    """Note, for each training image that is also in a split held out, its twin there."""
+    index.run("CREATE INDEX items_by_hash ON items (hash)")
+    index.run(
+        "UPDATE items SET twin = (SELECT twin.split || '/' || twin.name FROM items AS twin "
+        "WHERE twin.hash = items.hash AND twin.split <> 'train' ORDER BY twin.id LIMIT 1) "
+        "WHERE split = 'train'"
+    )
+    copies = index.one("SELECT COUNT(*) FROM items WHERE twin IS NOT NULL")
+    if copies and policy == "error":
+        name, twin = index.all("SELECT name, twin FROM items WHERE twin IS NOT NULL LIMIT 1")[0]
+        raise InputError(
+            f"{copies} training images are held out as well and data.duplicates=error: {name} is "
+            f"{twin}"
+        )
+    if policy == "drop_from_train":
+        index.run("UPDATE items SET split = NULL WHERE twin IS NOT NULL")

@@ -1,59 +1,123 @@
-"""TFRecord files of image chunks, written without TensorFlow.
+"""TFRecord files of chunks of examples, without TensorFlow.
 
 Importing TensorFlow takes seconds and preprocessing needs nothing else of it, so the two formats
 are produced here: TFRecord's framing, and `tf.train.Example` through the protobuf runtime.
-One record holds many images of one shape, since reading a record costs the same for one image as
-for a thousand.
+One record holds many examples, since reading a record costs the same for one as for a thousand.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import google_crc32c
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from numpy.typing import NDArray
 
+#: Of a record: its length, the checksum of that, the data, and their checksum.
+HEAD_BYTES, TAIL_BYTES = 12, 4
 
-def write_records(path: Path, records: Iterable[bytes]) -> None:
-    """Write `records` in TFRecord framing: length, its checksum, data, its checksum."""
-    with path.open("wb") as file:
-        for record in records:
-            length = struct.pack("<Q", len(record))
-            file.write(length + _masked_crc(length) + record + _masked_crc(record))
-
-
-def encode_chunk(
-    images: NDArray[np.uint8],
-    answers: NDArray[np.int64] | NDArray[np.float32],
-    indices: NDArray[np.int64],
-) -> bytes:
-    """A `tf.train.Example` of the features `images` (bytes), `indices`, and the right answers.
-
-    Integers `(n,)` are the feature `labels`; floats `(n, targets)` are `targets`, row by row.
-    """
-    example = _Example()
-    feature = example.features.feature
-    feature["images"].bytes_list.value.append(np.ascontiguousarray(images).tobytes())
-    if answers.dtype == np.int64:
-        feature["labels"].int64_list.value.extend(answers.tolist())
-    else:
-        feature["targets"].float_list.value.extend(answers.ravel().tolist())
-    feature["indices"].int64_list.value.extend(indices.tolist())
-    return bytes(example.SerializeToString(deterministic=True))
+Answers: TypeAlias = NDArray[np.int64] | NDArray[np.float32]
+#: Bytes, or an array of them in one dimension.
+Buffer: TypeAlias = bytes | NDArray[np.uint8]
 
 
-def _masked_crc(data: bytes) -> bytes:
-    crc = google_crc32c.value(data)
+class Chunk(NamedTuple):
+    """Examples as a record holds them."""
+
+    #: The pixels of all images as one, or the file of each.
+    images: Sequence[Buffer]
+    #: Classes `(n,)` int64, or targets `(n, targets)` float32.
+    answers: Answers
+    #: The examples' numbers within their split.
+    indices: NDArray[np.int64]
+
+
+def frame(parts: Sequence[Buffer]) -> tuple[bytes, bytes]:
+    """What stands before and after a record in a TFRecord file."""
+    length = struct.pack("<Q", sum(map(len, parts)))
+    return length + masked_crc([length]), masked_crc(parts)
+
+
+def masked_crc(parts: Iterable[Buffer]) -> bytes:
+    """TFRecord's checksum: CRC-32C, rotated and shifted."""
+    crc = 0
+    for part in parts:
+        crc = google_crc32c.extend(crc, part)
     return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-def _example_class() -> Any:
-    """The message class of `tf.train.Example`, in a pool of its own.
+def encode(chunk: Chunk) -> list[Buffer]:
+    """A `tf.train.Example` of the features `images`, `indices`, and `labels` or `targets`.
+
+    In parts, so that megabytes of pixels are not copied: what stands before the images is written
+    here, the rest by protobuf.
+    """
+    features = _Features()
+    feature = features.feature
+    if chunk.answers.dtype == np.int64:
+        feature["labels"].int64_list.value.extend(chunk.answers.tolist())
+    else:
+        feature["targets"].float_list.value.extend(chunk.answers.ravel().tolist())
+    feature["indices"].int64_list.value.extend(chunk.indices.tolist())
+    rest = features.SerializeToString(deterministic=True)
+    values = [part for image in chunk.images for part in (_head(1, len(image)), image)]
+    entry = _entry_heads(sum(map(len, values)))
+    images = len(entry) + sum(map(len, values))
+    return [_head(1, images + len(rest)) + entry, *values, rest]
+
+
+def parse(record: bytes, targets: int) -> Chunk:
+    """The chunk that `encode` made `record` of."""
+    feature = _Example.FromString(record).features.feature
+    return Chunk(list(feature["images"].bytes_list.value), *_numbers(feature, targets))
+
+
+def pixels_at(record_bytes: int, pixel_bytes: int) -> int:
+    """Where the pixels begin in a record of so many bytes that `encode` made."""
+    value = _head(1, pixel_bytes)
+    entry = _entry_heads(len(value) + pixel_bytes)
+    # The first head says how much follows it, and its own length depends on that.
+    first = next(n for n in range(2, 12) if len(_head(1, record_bytes - n)) == n)
+    return first + len(entry) + len(value)
+
+
+def parse_numbers(rest: bytes, targets: int) -> tuple[Answers, NDArray[np.int64]]:
+    """Answers and indices, from what stands behind the images."""
+    return _numbers(_Features.FromString(rest).feature, targets)
+
+
+def _entry_heads(values: int) -> bytes:
+    """What stands before the values of the feature `images`, of so many bytes together."""
+    name = _head(1, len(b"images")) + b"images"
+    bytes_list = _head(1, values)
+    feature = _head(2, len(bytes_list) + values)
+    heads = name + feature + bytes_list
+    return _head(1, len(heads) + values) + heads
+
+
+def _head(field: int, length: int) -> bytes:
+    """Protobuf's head of a field of bytes: its number and kind, and its length as a varint."""
+    head = bytearray([field << 3 | 2])
+    while length >= 0x80:
+        head.append(length & 0x7F | 0x80)
+        length >>= 7
+    head.append(length)
+    return bytes(head)
+
+
+def _numbers(feature: Any, targets: int) -> tuple[Answers, NDArray[np.int64]]:
+    indices = np.array(feature["indices"].int64_list.value, np.int64)
+    if targets:
+        values = np.array(feature["targets"].float_list.value, np.float32)
+        return values.reshape(-1, targets), indices
+    return np.array(feature["labels"].int64_list.value, np.int64), indices
+
+
+def _message_classes() -> tuple[Any, Any]:
+    """`tf.train.Example` and `tf.train.Features`, in a pool of their own.
 
     TensorFlow registers the same messages in protobuf's default pool, which refuses a second
     definition in one process.
@@ -109,7 +173,11 @@ def _example_class() -> Any:
     )
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
+    example, features = (
+        message_factory.GetMessageClass(pool.FindMessageTypeByName(f"tensorflow.{name}"))
+        for name in ("Example", "Features")
+    )
+    return example, features
 
 
-_Example = _example_class()
+_Example, _Features = _message_classes()

@@ -262,8 +262,9 @@ def left_out(manifest: Manifest) -> list[str]:
         lines.append(f"{count:,} × {reason}: {shown}")
     if len(reasons) > _MOST_REASONS:
         lines.append(f"{len(reasons) - _MOST_REASONS:,} other reasons: see {FILE_NAME}")
-    if manifest.litter:
-        lines.append(f"{manifest.litter:,} files that operating systems put there")
+    if manifest.counts.dropped:
+        lines.append(f"{manifest.counts.dropped:,} training images that are held out as well")
+    lines += [f"{files:,} files: {reason}" for reason, files in manifest.passed_over.items()]
     return lines
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from convforge.composition import compose_config, project_root, read_params, settings_of
-from convforge.data.sources import find_sources
+from convforge.data.sources import open_source
 from convforge.progress import Progress
 from convforge.settings import resolve_path
 from convforge.stages.entry import add_verbosity, progress_of, run_guarded
@@ -42,7 +42,7 @@ def compose(root: Path, overrides: Sequence[str], progress: Progress) -> None:
         progress.say(f"{PARAMS}: composed from conf/")
     for remark in settings.remarks:
         progress.say(remark)
-    find_sources(settings.data, resolve_path(settings.data.path, root))
+    open_source(settings.data, resolve_path(settings.data.path, root))
 
 
 def difference(root: Path, overrides: Sequence[str]) -> list[str]:

@@ -32,6 +32,22 @@ def add_verbosity(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-v", "--verbose", action="store_true", help="say more")
 
 
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Add --workers."""
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        metavar="N",
+        help="processes that work on it (default: as many as there are cores)",
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number ≥ 1")
+    return int(text)
+
+
 def progress_of(arguments: argparse.Namespace) -> Progress:
     """The progress reporter that -q and -v ask for."""
     if arguments.quiet:

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from filelock import FileLock
-
 from convforge.composition import project_root, read_params
 from convforge.data.manifest import Manifest, is_prepared
 from convforge.data.preparation import prepare
-from convforge.data.sources import find_sources
+from convforge.data.sources import open_source
+from convforge.data.stamp import stamp
 from convforge.errors import InputError
 from convforge.progress import Progress
 from convforge.report.data_card import write_card
 from convforge.settings import Settings, resolve_path
-from convforge.stages.entry import progress_of, run_guarded, stage_parser
+from convforge.stages.entry import add_workers, progress_of, run_guarded, stage_parser
 
 
-def preprocess(settings: Settings, out: Path, root: Path, progress: Progress) -> Manifest:
-    """Prepare the config's data into `out`, and say what was found."""
-    source = resolve_path(settings.data.path, root)
-    manifest = prepare(settings.data, source, out, progress)
-    write_card(out, manifest, source)
+def preprocess(
+    settings: Settings,
+    out: Path,
+    root: Path,
+    progress: Progress,
+    *,
+    processes: int | None = None,
+    once: bool = False,
+) -> Manifest:
+    """Prepare the config's data into `out`, and say what was found; see `prepare`."""
+    path = resolve_path(settings.data.path, root)
+    manifest = prepare(settings.data, path, out, progress, processes=processes, once=once)
+    write_card(out, manifest, path)
     progress.say(describe(manifest))
     for name, split in manifest.splits.items():
         progress.detail(
@@ -42,32 +48,22 @@ def describe(manifest: Manifest) -> str:
     return f"{manifest.name}: {len(manifest.classes)} classes, {shape} pixels, {sizes}{bad}"
 
 
-def prepared(settings: Settings, root: Path, progress: Progress) -> Path:
+def prepared(
+    settings: Settings, root: Path, progress: Progress, *, processes: int | None = None
+) -> Path:
     """A folder with the config's data prepared: made at the first use, found again after.
 
     It lies in `outputs/data/`, keyed by the config's `data` group and by the names, sizes and dates
     of the source's files, so commands beside DVC share it and touch nothing of DVC's.
     """
     source = resolve_path(settings.data.path, root)
-    stamps = b"".join(_stamp(path) for path in find_sources(settings.data, source))
-    key = hashlib.sha256(settings.data.model_dump_json().encode() + stamps).hexdigest()
+    stamps = "".join(stamp(path) for path in open_source(settings.data, source).paths)
+    key = hashlib.sha256(f"{settings.data.model_dump_json()}{stamps}".encode()).hexdigest()
     folder = root / "outputs" / "data" / f"{settings.data.name}-{key[:16]}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # The jobs of a sweep ask for the same data at the same time.
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if not is_prepared(folder):
-            preprocess(settings, folder, root, progress)
+    if not is_prepared(folder):
+        # The jobs of a sweep ask for the same data at the same time.
+        preprocess(settings, folder, root, progress, processes=processes, once=True)
     return folder
-
-
-def _stamp(source: Path) -> bytes:
-    found = source.rglob("*") if source.is_dir() else [source]
-    files = sorted(file for file in found if file.exists())
-    facts = []
-    for file in files:
-        status = file.stat()
-        facts.append((str(file.resolve()), status.st_size, status.st_mtime_ns))
-    return json.dumps(facts).encode()
 
 
 def matching_manifest(settings: Settings, data: Path) -> Manifest:
@@ -88,10 +84,16 @@ def matching_manifest(settings: Settings, data: Path) -> Manifest:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The stage's command line."""
-    arguments = stage_parser("Prepare the images for training.", "out").parse_args(argv)
+    parser = stage_parser("Prepare the images for training.", "out")
+    add_workers(parser)
+    arguments = parser.parse_args(argv)
     return run_guarded(
         lambda: preprocess(
-            read_params(arguments.params), arguments.out, project_root(), progress_of(arguments)
+            read_params(arguments.params),
+            arguments.out,
+            project_root(),
+            progress_of(arguments),
+            processes=arguments.workers,
         )
     )
 

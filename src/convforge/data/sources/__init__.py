@@ -1,73 +1,88 @@
-"""Where images come from: one file per format, each yielding `(name, bytes)`.
+"""What the files of a data set mean: one module per format.
 
-A source can be read again from the start, and it never writes to disk.
+A source enters all its items into the index, with their class, numbers or split as far as the
+source says them, and knows how the bytes of an item become an image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from convforge.data.sources.archive import TarSource, ZipSource
-from convforge.data.sources.folder import FolderSource
-from convforge.data.sources.watch import Watch, ignore
+from convforge.data.containers import Readable, Watch
 from convforge.errors import InputError
-from convforge.settings import DataSettings
 
-#: Files that operating systems leave in folders; they are counted, not reported as bad images.
-_LITTER = {".ds_store", "thumbs.db", "desktop.ini"}
+if TYPE_CHECKING:
+    from convforge.data.decode import Codec
+    from convforge.data.index import Index
+    from convforge.settings import DataSettings
 
 
 class Source(Protocol):
-    """A folder or an archive of files."""
+    """A data set as somebody gave it."""
 
     @property
-    def path(self) -> Path:
-        """Where it is."""
+    def paths(self) -> tuple[Path, ...]:
+        """The files and folders that it is read from."""
         ...
 
-    def files(self, watch: Watch = ignore) -> Iterator[tuple[str, bytes]]:
-        """The name and the content of every file, always in the same order.
+    @property
+    def contents(self) -> Readable:
+        """Where the items' bytes are."""
+        ...
 
-        `watch` is told the share of the source that was read, before each file.
+    @property
+    def codec(self) -> Codec:
+        """How these become an image."""
+        ...
+
+    def scan(self, index: Index, watch: Watch) -> None:
+        """Enter every item, also those that cannot be used, each with its reason.
+
+        Raises:
+            InputError: it is damaged as a whole, or not of this format.
         """
         ...
 
-
-def find_sources(settings: DataSettings, path: Path) -> list[Path]:
-    """Every file and folder that the data at `path` are read from.
-
-    Raises:
-        InputError: one is not there, or is of no known kind; nothing was read yet.
-    """
-    if settings.format != "table":
-        return [open_source(path).path]
-    if not path.is_file():
-        raise InputError(f"data.path={path} is not there, or is no file")
-    return [path, open_source(path.parent / (settings.images or "")).path]
+    def class_order(self, labels: Iterable[str]) -> list[str]:
+        """The classes by number."""
+        ...
 
 
-def open_source(path: Path) -> Source:
-    """The source at `path`, chosen by what is there.
+def open_source(settings: DataSettings, path: Path) -> Source:
+    """The source at `path` in the format that the config's `data` group says.
 
     Raises:
-        InputError: nothing is there, or it is no folder and no archive of a known kind.
+        InputError: nothing is there, or something of another kind; nothing was read yet.
     """
     if not path.exists():
         raise InputError(
             f"data.path={path} does not exist; for the bundled digits run `dvc pull data.dvc`"
         )
-    if path.is_dir():
-        return FolderSource(path)
-    if path.name.lower().endswith((".tar", ".tar.gz", ".tgz")):
-        return TarSource(path)
-    if path.suffix.lower() == ".zip":
-        return ZipSource(path)
-    raise InputError(f"data.path={path} is not a folder, .zip, .tar or .tar.gz")
+    # Late, since each format brings libraries of its own.
+    match settings.format:
+        case "folders":
+            from convforge.data.sources.class_folders import ClassFolders
 
+            return ClassFolders.open(path)
+        case "table":
+            from convforge.data.sources.table import Table
 
-def is_litter(name: str) -> bool:
-    """Whether `name` is a file that an operating system put there."""
-    parts = name.split("/")
-    return parts[-1].lower() in _LITTER or parts[-1].startswith("._") or "__MACOSX" in parts
+            return Table.open(settings, path)
+        case "imagenet":
+            from convforge.data.sources.imagenet import ImageNet
+
+            return ImageNet.open(settings, path)
+        case "npz":
+            from convforge.data.sources.npz import Npz
+
+            return Npz.open(settings, path)
+        case "idx":
+            from convforge.data.sources.idx import Idx
+
+            return Idx.open(settings, path)
+        case "cifar":
+            from convforge.data.sources.cifar import Cifar
+
+            return Cifar.open(settings, path)

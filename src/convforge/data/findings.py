@@ -1,0 +1,97 @@
+"""What a person should know of a data set as a whole, beside the items that are bad."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from convforge.data.index import Index
+
+_EXTENSIONS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "MPO": (".jpg", ".jpeg", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "GIF": (".gif",),
+    "BMP": (".bmp", ".dib"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+    "AVIF": (".avif",),
+    "JPEG2000": (".jp2", ".j2k", ".jpx", ".jpf", ".jpc"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+}
+_EXAMPLES = 3
+
+
+def find_class_problems(index: Index, classes: Sequence[str]) -> Iterator[str]:
+    """Classes that cannot be learned or told apart; to be asked when all have their split."""
+    by_lower: dict[str, list[str]] = {}
+    for name in classes:
+        by_lower.setdefault(name.casefold(), []).append(name)
+    for names in by_lower.values():
+        if len(names) > 1:
+            yield f"classes that differ by case only: {', '.join(names)}"
+    alone = index.all(
+        "SELECT label FROM items WHERE split IS NOT NULL GROUP BY label HAVING COUNT(*) = 1 "
+        "ORDER BY label"
+    )
+    yield from _classes(alone, "with one image")
+    for split in ("validation", "test"):
+        unlearned = index.all(
+            "SELECT DISTINCT label FROM items AS held WHERE split = ? AND NOT EXISTS (SELECT 1 "
+            "FROM items WHERE split = 'train' AND label = held.label) ORDER BY label",
+            split,
+        )
+        yield from _classes(unlearned, f"in {split} and not in train")
+
+
+def find_lost_classes(index: Index, classes: Sequence[str]) -> Iterator[str]:
+    """Classes of which nothing usable is left."""
+    left = index.all("SELECT DISTINCT label FROM items WHERE problem IS NULL")
+    yield from _classes([(name,) for name in classes if (name,) not in left], "of no usable image")
+
+
+def find_copies(index: Index) -> Iterator[str]:
+    """Identical images, apart from those that `convforge.data.split` deals with."""
+    held = index.all(
+        "SELECT one.split || '/' || one.name, other.split || '/' || other.name FROM items AS one "
+        "JOIN items AS other ON other.hash = one.hash "
+        "WHERE one.split = 'validation' AND other.split = 'test'"
+    )
+    if held:
+        yield f"{len(held)} validation images are test images as well: {_pairs(held)}"
+    labels = index.all(
+        "SELECT MIN(name), MAX(name) FROM items WHERE problem IS NULL GROUP BY hash "
+        "HAVING COUNT(DISTINCT label) > 1 ORDER BY MIN(name)"
+    )
+    if labels:
+        yield f"{len(labels)} images stand in more than one class: {_pairs(labels)}"
+    within = index.one(
+        "SELECT COALESCE(SUM(copies - 1), 0) FROM (SELECT COUNT(*) AS copies FROM items "
+        "WHERE split IS NOT NULL GROUP BY hash, split)"
+    )
+    if within:
+        yield f"{within:,} images are copies of others in their split"
+
+
+def find_wrong_extensions(index: Index) -> Iterator[str]:
+    """Files whose content is of another format than their name says; they are used all the same."""
+    for kind, endings in _EXTENSIONS.items():
+        others = [ending for known in _EXTENSIONS.values() for ending in known]
+        wrong = [ending for ending in others if ending not in endings]
+        clause = " OR ".join("lower(name) LIKE '%' || ?" for _ in wrong)
+        query = f"FROM items WHERE format = ? AND problem IS NULL AND ({clause})"
+        number = index.one(f"SELECT COUNT(*) {query}", kind, *wrong)
+        if number:
+            (example,) = index.all(f"SELECT name {query} ORDER BY id LIMIT 1", kind, *wrong)[0]
+            yield f"{number:,} files are {kind} by content and not by name, such as {example}"
+
+
+def _classes(labels: Sequence[tuple[str]], what: str) -> Iterator[str]:
+    if labels:
+        names = [label for (label,) in labels[:_EXAMPLES]]
+        dots = ", …" if len(labels) > _EXAMPLES else ""
+        yield f"{len(labels)} classes {what}: {', '.join(names)}{dots}"
+
+
+def _pairs(pairs: Sequence[tuple[str, str]]) -> str:
+    shown = [f"{one} = {other}" for one, other in pairs[:_EXAMPLES]]
+    return "; ".join([*shown, "…"] if len(pairs) > _EXAMPLES else shown)

@@ -1,0 +1,67 @@
+"""Mean and covariance of pixels, gathered image by image and exact in integers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Pixels at a time: their float64 stay in the processor's cache, and BLAS, which would start threads
+# for longer vectors, works in this one.
+_BLOCK = 1 << 13
+
+
+@dataclass
+class PixelMoments:
+    """Running sums of pixels and of their products; sums of several parts can be added."""
+
+    channels: int
+    pixels: int = 0
+    total: list[int] = field(default_factory=list)
+    products: list[list[int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.total = self.total or [0] * self.channels
+        self.products = self.products or [[0] * self.channels for _ in range(self.channels)]
+
+    def add(self, images: NDArray[np.uint8]) -> None:
+        """Count in images `(…, channels)`."""
+        pixels = images.reshape(-1, self.channels)
+        self.pixels += len(pixels)
+        for start in range(0, len(pixels), _BLOCK):
+            self._add(pixels[start : start + _BLOCK])
+
+    def _add(self, pixels: NDArray[np.uint8]) -> None:
+        # Exact: float64 holds every integer up to 2**53, and a block's sums stay far below.
+        planes = np.ascontiguousarray(pixels.T).astype(np.float64)
+        for i, plane in enumerate(planes):
+            self.total[i] += int(plane.sum())
+            for j, other in enumerate(planes[: i + 1]):
+                # Dot products of planes take half the time of one product of matrices.
+                product = int(plane @ other)
+                self.products[i][j] += product
+                if i != j:
+                    self.products[j][i] += product
+
+    def include(self, other: PixelMoments) -> None:
+        """Count in what `other` counted."""
+        self.pixels += other.pixels
+        for i in range(self.channels):
+            self.total[i] += other.total[i]
+            for j in range(self.channels):
+                self.products[i][j] += other.products[i][j]
+
+    def mean(self) -> NDArray[np.float64]:
+        """Of each channel."""
+        return np.array(self.total, np.float64) / max(self.pixels, 1)
+
+    def covariance(self) -> NDArray[np.float64]:
+        """Between the channels."""
+        n, total = max(self.pixels, 1), self.total
+        # In whole numbers to the end: the difference of two large floats would be inexact.
+        rows = [
+            [(n * product - total[i] * total[j]) / n**2 for j, product in enumerate(row)]
+            for i, row in enumerate(self.products)
+        ]
+        return np.array(rows)
