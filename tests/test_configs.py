@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from data_sets import Splits, random_splits, write_cifar, write_idx, write_imagenet, write_npz
 from PIL import Image
 
 from convforge.composition import compose_config, settings_of
@@ -114,10 +115,21 @@ def test_it_trains_for_an_epoch(
 
 
 def _write_data(settings: Settings, digits_archive: Path, folder: Path) -> Path:
-    """Digits in the form that the config reads; the path to give it."""
-    archive = folder / "images.zip"
+    """Images in the form that the config reads, 100 of them to test; the path to give it."""
+    data, archive = settings.data, folder / "images.zip"
+    shape = (*(data.size or (8, 8)), data.channels)
+    noise = random_splits(shape, train=300, test=100, classes=data.num_classes or 10)
+    match data.format:
+        case "idx":
+            return write_idx(folder, _without_channels(noise))
+        case "npz":
+            return write_npz(folder / "x.npz", noise)
+        case "cifar":
+            return write_cifar(folder / "x.tar.gz", noise, hundred=data.num_classes == 100)
+        case "imagenet":
+            return write_imagenet(folder / "imagenet", train=60)
     _archive_for(settings, digits_archive, archive)
-    if settings.data.format == "folders":
+    if data.format == "folders":
         return archive
     with zipfile.ZipFile(archive) as files:
         files.extractall(folder)
@@ -128,6 +140,10 @@ def _write_data(settings: Settings, digits_archive: Path, folder: Path) -> Path:
         rows.writerow(["file", "class", "split"])
         rows.writerows([name, name.split("/")[1], name.split("/")[0]] for name in names)
     return table
+
+
+def _without_channels(splits: Splits) -> Splits:
+    return {split: (images[..., 0], labels) for split, (images, labels) in splits.items()}
 
 
 def _archive_for(settings: Settings, digits_archive: Path, path: Path) -> None:
@@ -152,6 +168,8 @@ def test_its_images_are_prepared_and_trained_on(
     (tmp_path / "given").mkdir()
     path = _write_data(probe, digits_archive, tmp_path / "given")
     overrides = [choice, f"data.path={path}", "data.split.validation=0.2", *ONE_STEP]
+    if probe.data.format == "imagenet":
+        overrides.append("data.split.test=100")
     if probe.data.format == "table":
         overrides.append("data.split_column=split")
     if group == "data":

@@ -6,13 +6,23 @@ import contextlib
 import io
 import struct
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from image_files import encoded, picture
 from PIL import Image
 
-from convforge.data.decode import BadImageError, decode
+from convforge.data.decode import Decoding, ImageFiles, RawPixels
+from convforge.errors import BadItemError
+
+FILES = ImageFiles()
+
+
+def decode(content: bytes, **wanted: Any) -> np.ndarray:
+    return FILES.decode(content, Decoding(**wanted))
+
 
 # Two rows of three pixels: red, green, blue; black, grey, white.
 SMALL = np.array(
@@ -59,10 +69,41 @@ def test_one_bit_pixels_become_black_and_white() -> None:
     assert decode(encoded(image), channels=1).ravel().tolist() == [255, 0]
 
 
-def test_an_alpha_channel_is_dropped() -> None:
-    with_alpha = np.dstack([SMALL, np.full((2, 3), 255, np.uint8)])
-    decoded = decode(encoded(Image.fromarray(with_alpha)), channels=3)
-    np.testing.assert_array_equal(decoded, SMALL)
+@pytest.mark.parametrize("background", [0, 100, 255])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_transparent_parts_show_the_background(background: int, channels: int) -> None:
+    """Pillow alone would show what lies hidden below them, mostly black."""
+    alpha = np.array([[255, 0, 255], [0, 255, 128]], np.uint8)
+    decoded = decode(
+        encoded(Image.fromarray(np.dstack([SMALL, alpha]))),
+        channels=channels,
+        background=background,
+    )
+    plain = decode(encoded(Image.fromarray(SMALL)), channels=channels)
+    np.testing.assert_array_equal(decoded[alpha == 255], plain[alpha == 255])
+    np.testing.assert_array_equal(decoded[alpha == 0], background)
+    np.testing.assert_allclose(decoded[1, 2], (255 * 128 + background * 127) / 255, atol=1.5)
+
+
+def _with_transparency(mode: str) -> bytes:
+    """The left pixel opaque and white, the right one transparent, in one of PNG's ways."""
+    image = Image.new(mode, (2, 1))
+    if mode == "P":
+        image.putpalette([255, 255, 255, 0, 0, 0])
+        image.putpixel((1, 0), 1)
+        return encoded(image, transparency=1)
+    white = 255 if mode == "L" else (255, 255, 255)
+    if mode == "LA":
+        image.putpixel((0, 0), (255, 255))
+        return encoded(image)
+    image.putpixel((0, 0), white)
+    return encoded(image, transparency=0 if mode == "L" else (0, 0, 0))
+
+
+@pytest.mark.parametrize("mode", ["P", "LA", "L", "RGB"])
+def test_every_way_of_transparency_is_seen(mode: str) -> None:
+    decoded = decode(_with_transparency(mode), channels=3, background=90)
+    assert decoded[0, :, 0].tolist() == [255, 90]
 
 
 def test_cmyk_becomes_rgb() -> None:
@@ -113,17 +154,35 @@ def test_grey_above_one_bit_in_floating_point_is_not_wrapped_around() -> None:
         (8, np.rot90),
     ],
 )
-def test_exif_orientation_is_applied(orientation: int, undo: object) -> None:
+def test_exif_orientation_is_applied(orientation: int, undo: Callable[..., np.ndarray]) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    decoded = decode(encoded(Image.fromarray(SMALL), exif=exif), channels=3)
-    np.testing.assert_array_equal(decoded, undo(SMALL))  # type: ignore[operator]
+    content = encoded(Image.fromarray(SMALL), exif=exif)
+    np.testing.assert_array_equal(decode(content, channels=3), undo(SMALL))
+    assert FILES.probe(content, Decoding(3))[1:] == undo(SMALL).shape[:2]
 
 
-def test_the_first_frame_of_an_animation_is_taken() -> None:
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG"])
+def test_the_first_frame_of_an_animation_is_taken(kind: str) -> None:
     frames = [Image.new("L", (2, 2), level) for level in (10, 200)]
-    content = encoded(frames[0], "TIFF", save_all=True, append_images=frames[1:])
+    options = {"lossless": True} if kind == "WEBP" else {}
+    content = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
     assert decode(content, channels=1)[0, 0, 0] == 10
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000"])
+def test_formats_are_told_by_content(kind: str) -> None:
+    options = {"lossless": True} if kind == "WEBP" else {}
+    content = encoded(Image.new("RGB", (40, 20), (200, 0, 0)), kind, **options)
+    seen = FILES.probe(content, Decoding(3))
+    assert (seen.format, seen.height, seen.width) == (kind, 20, 40)
+    np.testing.assert_allclose(decode(content, channels=3)[10, 20], [200, 0, 0], atol=3)
+
+
+def test_a_format_that_runs_other_programs_is_no_image() -> None:
+    """Pillow hands PostScript to Ghostscript."""
+    with pytest.raises(BadItemError, match="not an image"):
+        decode(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n", channels=3)
 
 
 def test_resizing_averages_where_it_reduces() -> None:
@@ -136,7 +195,7 @@ def test_resizing_averages_where_it_reduces() -> None:
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
 def test_a_truncated_png_is_refused(share: float) -> None:
     content = picture(1, 40, 40)
-    with pytest.raises(BadImageError):
+    with pytest.raises(BadItemError):
         decode(content[: int(len(content) * share)], channels=3)
 
 
@@ -144,7 +203,7 @@ def test_a_truncated_png_is_refused(share: float) -> None:
 def test_a_truncated_jpeg_is_refused(share: float) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     content = encoded(Image.fromarray(pixels), "JPEG")
-    with pytest.raises(BadImageError):
+    with pytest.raises(BadItemError):
         decode(content[: int(len(content) * share)], channels=3)
 
 
@@ -152,7 +211,7 @@ def test_a_truncated_jpeg_is_refused(share: float) -> None:
 def test_a_flipped_bit_is_refused_or_harmless_and_never_another_error(position: int) -> None:
     content = bytearray(picture(1, 40, 40))
     content[position] ^= 0x40
-    with contextlib.suppress(BadImageError):
+    with contextlib.suppress(BadItemError):
         assert decode(bytes(content), channels=3).shape[2] == 3
 
 
@@ -167,7 +226,7 @@ def test_a_flipped_bit_is_refused_or_harmless_and_never_another_error(position: 
     ids=["empty", "text", "signature alone", "zeros"],
 )
 def test_what_is_no_image_is_refused_with_its_reason(content: bytes, reason: str) -> None:
-    with pytest.raises(BadImageError, match=reason):
+    with pytest.raises(BadItemError, match=reason):
         decode(content, channels=1)
 
 
@@ -175,5 +234,94 @@ def test_a_decompression_bomb_is_refused_before_it_fills_the_memory() -> None:
     file = io.BytesIO()
     Image.new("1", (14_000, 14_000)).save(file, "PNG")
     assert len(file.getvalue()) < 100_000
-    with pytest.raises(BadImageError, match="more pixels"):
-        decode(file.getvalue(), channels=1)
+    for bound in (100_000_000, 178_000_000):
+        with pytest.raises(BadItemError, match="more pixels"):
+            decode(file.getvalue(), channels=1, max_pixels=bound)
+
+
+def test_the_bound_of_pixels_is_the_configs() -> None:
+    content = picture(1, 10, 10)
+    assert decode(content, channels=3, max_pixels=100).shape == (10, 10, 3)
+    with pytest.raises(BadItemError, match=r"10×10 are more pixels than data\.max_pixels=99"):
+        FILES.probe(content, Decoding(3, max_pixels=99))
+
+
+def test_pixels_that_are_no_numbers_are_refused() -> None:
+    image = Image.fromarray(np.array([[0.0, np.nan]], np.float32))
+    with pytest.raises(BadItemError, match="not finite"):
+        decode(encoded(image, "TIFF"), channels=1)
+
+
+@pytest.mark.parametrize(("height", "width"), [(300, 400), (400, 300), (256, 256), (90, 700)])
+def test_a_centre_crop_is_alexnets(height: int, width: int) -> None:
+    """The shorter side to 256, then the centre 256×256; here done in these two steps."""
+    coarse = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)
+    image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    decoded = decode(encoded(image), channels=3, size=(256, 256), geometry="center_crop")
+    scale = 256 / min(height, width)
+    wide, high = round(width * scale), round(height * scale)
+    scaled = image.resize((wide, high), Image.Resampling.BILINEAR)
+    left, top = (wide - 256) // 2, (high - 256) // 2
+    expected = np.asarray(scaled.crop((left, top, left + 256, top + 256)), int)
+    # The centre is exact here and to half a pixel there.
+    assert np.abs(decoded - expected).mean() < 1.5
+
+
+def test_a_centre_crop_of_another_shape_keeps_the_proportions() -> None:
+    """Of 20×40, the centre 20×10 has the shape of 8×4; averages reach a little further."""
+    pixels = np.zeros((20, 40), np.uint8)
+    pixels[:, 13:27] = 255
+    decoded = decode(
+        encoded(Image.fromarray(pixels)), channels=1, size=(8, 4), geometry="center_crop"
+    )
+    assert decoded.shape == (8, 4, 1)
+    assert decoded.min() == 255
+
+
+def test_as_it_is_nothing_is_resized() -> None:
+    decoded = decode(picture(1, 5, 9), channels=3, size=(8, 8), geometry="as_is")
+    assert decoded.shape == (5, 9, 3)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_jpeg_decoded_at_a_fraction_of_its_size_differs_little(
+    orientation: int, channels: int
+) -> None:
+    """A photograph of 2048×1536 reduced to 256×256, once as JPEG decoders reduce, once whole."""
+    generator = np.random.default_rng(0)
+    coarse = Image.fromarray(generator.integers(0, 256, (48, 64, 3), np.uint8))
+    fine = np.asarray(coarse.resize((2048, 1536), Image.Resampling.BICUBIC), int)
+    noisy = Image.fromarray((fine + generator.normal(0, 12, fine.shape)).clip(0, 255).astype("u1"))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(noisy, "JPEG", quality=90, exif=exif)
+    wanted = {"channels": channels, "size": (256, 256), "geometry": "center_crop"}
+    whole = decode(encoded(Image.open(io.BytesIO(content)), exif=exif), **wanted).astype(int)
+    difference = np.abs(decode(content, **wanted) - whole)
+    assert difference.mean() < 2
+    assert difference.max() <= 16
+
+
+def test_raw_pixels_arrive_as_they_are_planar_or_not() -> None:
+    codec = RawPixels(2, 3, 3)
+    np.testing.assert_array_equal(codec.decode(SMALL.tobytes(), Decoding(3)), SMALL)
+    planar = SMALL.transpose(2, 0, 1).tobytes()
+    decoded = RawPixels(2, 3, 3, planar=True).decode(planar, Decoding(3))
+    np.testing.assert_array_equal(decoded, SMALL)
+
+
+@pytest.mark.parametrize(
+    "wanted", [Decoding(1), Decoding(3, (4, 6)), Decoding(3, (2, 2), "center_crop")]
+)
+def test_raw_pixels_are_coloured_and_resized_as_those_of_files(wanted: Decoding) -> None:
+    np.testing.assert_array_equal(
+        RawPixels(2, 3, 3).decode(SMALL.tobytes(), wanted),
+        FILES.decode(encoded(Image.fromarray(SMALL)), wanted),
+    )
+
+
+def test_raw_pixels_with_alpha_show_the_background() -> None:
+    clear = np.dstack([SMALL, np.zeros((2, 3), np.uint8)])
+    decoded = RawPixels(2, 3, 4).decode(clear.tobytes(), Decoding(3, background=7))
+    np.testing.assert_array_equal(decoded, 7)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
-import signal
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,10 +24,10 @@ from image_files import (
 from PIL import Image
 from rich.console import Console
 
-from convforge.data import preparation
-from convforge.data.decode import decode
+from convforge.data.decode import Decoding, ImageFiles
 from convforge.data.manifest import Manifest
 from convforge.data.preparation import prepare
+from convforge.data.reading import ShardReader
 from convforge.errors import InputError
 from convforge.progress import Progress, Verbosity
 
@@ -67,7 +64,7 @@ def test_tensorflow_reads_back_every_pixel_and_label(tmp_path: Path) -> None:
         for split in manifest.splits
         for image, label, _ in _examples(tmp_path / "out", split)
     }
-    given = {(decode(FILES[n], channels=3).tobytes(), n.split("/")[0]) for n in FILES}
+    given = {(ImageFiles().decode(FILES[n], Decoding(3)).tobytes(), n.split("/")[0]) for n in FILES}
     assert read == given
     assert len(read) == 30
 
@@ -201,19 +198,19 @@ def test_without_bad_files_the_same_data_come_out(tmp_path: Path) -> None:
 def test_litter_is_counted_and_not_reported_as_bad(tmp_path: Path) -> None:
     litter = {"a/.DS_Store": b"x", "__MACOSX/a/._0.png": b"x", "b/Thumbs.db": b"x"}
     manifest = _prepare(tmp_path, {**FILES, **litter})
-    assert manifest.litter == 3
+    assert manifest.passed_over == {"put there by an operating system": 3}
     assert manifest.bad_items == []
 
 
 def test_on_bad_error_refuses_and_names_the_files(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"1 bad files and data\.on_bad=error: a/x\.png: not an"):
+    with pytest.raises(InputError, match=r"1 bad items and data\.on_bad=error: a/x\.png: not an"):
         _prepare(tmp_path, {**FILES, "a/x.png": b"text"}, on_bad="error")
     assert not (tmp_path / "out").exists()
 
 
 def test_more_bad_files_than_allowed_are_refused_with_their_share(tmp_path: Path) -> None:
     bad = {f"a/bad{number}.png": b"text" for number in range(10)}
-    with pytest.raises(InputError, match=r"25\.0% of the files are bad.*data\.max_bad_share=0\.2"):
+    with pytest.raises(InputError, match=r"25\.0% of the items are bad.*data\.max_bad_share=0\.2"):
         _prepare(tmp_path, {**FILES, **bad}, max_bad_share=0.2)
     assert _prepare(tmp_path, {**FILES, **bad}, max_bad_share=0.25).bad_items
 
@@ -260,7 +257,7 @@ def test_data_with_nothing_to_train_on_are_one_plain_error(
 def test_images_of_any_size_are_resized_where_the_config_says_so(tmp_path: Path) -> None:
     files = {f"{label}/{n}.png": picture(n, 5 + n, 12) for label in "ab" for n in range(4)}
     split = {"validation": 0, "test": 0}
-    manifest = _prepare(tmp_path, files, resize=True, size=[6, 10], split=split)
+    manifest = _prepare(tmp_path, files, geometry="resize", size=[6, 10], split=split)
     assert manifest.image_shape == [6, 10, 3]
     assert manifest.splits["train"].examples == 8
 
@@ -292,54 +289,15 @@ def test_two_files_of_one_name_are_both_kept(tmp_path: Path) -> None:
     assert len(read) == 31 - len(manifest.bad_items)
 
 
-def test_a_run_that_fails_leaves_the_earlier_result_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _prepare(tmp_path, FILES)
-    before = _content(tmp_path / "out")
-
-    def disk_full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(preparation, "write_shards", disk_full)
-    with pytest.raises(OSError, match="No space left"):
-        _prepare(tmp_path, {**FILES, "a/new.png": picture(31)})
-    assert _content(tmp_path / "out") == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "pictures.zip"]
-
-
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_run_leaves_no_half_data_set(tmp_path: Path, kill: signal.Signals) -> None:
-    """Killed between the first shard and the manifest; the next run then succeeds."""
-    archive = write_zip(tmp_path / "pictures.zip", FILES)
-    code = f"""
-import os
-from pathlib import Path
-from convforge.data import preparation
-from convforge.progress import Progress, Verbosity
-from convforge.settings import FolderData
-write = preparation.write_shards
-def killed(folder, split, *rest, **named):
-    if split == "validation":
-        os.kill(os.getpid(), {int(kill)})
-    return write(folder, split, *rest, **named)
-preparation.write_shards = killed
-settings = FolderData.model_validate_json({data_settings().model_dump_json()!r})
-preparation.prepare(settings, Path({str(archive)!r}), Path({str(tmp_path / "out")!r}),
-                    Progress(Verbosity.QUIET))
-"""
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ})
-    assert done.returncode == -kill
-    assert not (tmp_path / "out").exists()
-    _prepare(tmp_path, FILES)
-    assert (tmp_path / "out" / "manifest.json").is_file()
-
-
 def test_files_of_an_earlier_data_set_do_not_stay(tmp_path: Path) -> None:
     _prepare(tmp_path, FILES, shard_examples=2)
     manifest = _prepare(tmp_path, FILES, shard_examples=30)
     shards = {shard.file for split in manifest.splits.values() for shard in split.shards}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"manifest.json", *shards}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "manifest.json",
+        "records.json",
+        *shards,
+    }
 
 
 def test_a_prepared_folder_can_be_read_by_whom_the_umask_allows(tmp_path: Path) -> None:
@@ -386,3 +344,220 @@ def test_it_replaces_nothing_but_what_it_made_itself(tmp_path: Path, target: str
     with pytest.raises(InputError, match="give another folder"):
         prepare(data_settings(), photos, tmp_path / target, QUIET)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_every_item_is_used_or_reported(tmp_path: Path) -> None:
+    """Images in = images out + images reported, each with a name and a reason."""
+    files = {
+        **{f"train/{name}": content for name, content in FILES.items()},
+        **{f"test/{name}": picture(500 + n) for n, name in enumerate(FILES)},
+        "test/a/copy.png": FILES["a/3.png"],
+        "train/a/cut.png": picture(5, 40, 40)[:200],
+        "train/a/.DS_Store": b"x",
+        "train/b/notes.txt": b"text",
+        "train/b/deep/er.png": picture(900),
+        "stray.png": picture(901),
+    }
+    manifest = _prepare(tmp_path, files, split={"validation": 3, "test": 0})
+    counts = manifest.counts
+    assert (counts.found, counts.bad, counts.dropped) == (len(files) - 1, 4, 1)
+    assert counts.used == sum(split.examples for split in manifest.splits.values())
+    assert counts.found == counts.used + counts.bad + counts.dropped
+    assert [item.name for item in manifest.bad_items] == [
+        "train/a/cut.png",
+        "train/b/notes.txt",
+        "train/b/deep/er.png",
+        "stray.png",
+    ]
+    assert all(item.reason for item in manifest.bad_items)
+    (duplicate,) = manifest.duplicates
+    assert (duplicate.name, duplicate.same_as) == ("train/a/3.png", "test/test/a/copy.png")
+    assert sum(manifest.passed_over.values()) == 1
+
+
+def test_damage_that_only_decoding_shows_leaves_the_other_examples_where_they_are(
+    tmp_path: Path,
+) -> None:
+    """Their indices too, from which augmentation is drawn."""
+    large = {f"{'ab'[n % 2]}/{n}.png": picture(n, 64, 64) for n in range(24)}
+    options: dict[str, Any] = {"size": [64, 64], "split": {"validation": 0, "test": 0}}
+    _prepare(tmp_path, large, **options)
+    before = [(image.tobytes(), index) for image, _, index in _examples(tmp_path / "out", "train")]
+    content = bytearray(large["b/3.png"])
+    content[len(content) // 2] ^= 0xFF
+    manifest = _prepare(tmp_path, {**large, "b/3.png": bytes(content)}, **options)
+    after = [(image.tobytes(), index) for image, _, index in _examples(tmp_path / "out", "train")]
+    assert [item.name for item in manifest.bad_items] == ["b/3.png"]
+    assert manifest.splits["train"].examples == len(after) == 23
+    # The damaged file has another hash, so it may be missing at another place.
+    assert {image for image, _ in after} < {image for image, _ in before}
+    assert len({index for _, index in after}) == 23
+
+
+@pytest.mark.parametrize("form", ["zip", "tar.gz", "folder"])
+def test_a_shard_of_which_nothing_is_left_is_not_there(tmp_path: Path, form: str) -> None:
+    """One of the four shards of one image each holds a damaged one."""
+    files = {f"{label}/{n}.png": picture(n, 64, 64) for label in "ab" for n in range(2)}
+    content = bytearray(files["b/1.png"])
+    content[len(content) // 2] ^= 0xFF
+    files["b/1.png"] = bytes(content)
+    write = {"zip": write_zip, "folder": write_folder}.get(form)
+    source = (
+        write(tmp_path / f"x.{form}", files)
+        if write
+        else write_tar(tmp_path / "x.tar.gz", files, "w:gz")
+    )
+    settings = data_settings(size=[64, 64], split={"validation": 0, "test": 0}, shard_examples=1)
+    manifest = prepare(settings, source, tmp_path / "out", QUIET)
+    shards = manifest.splits["train"].shards
+    assert len(shards) == 3
+    on_disk = {path.name for path in (tmp_path / "out").glob("*.tfrecord")}
+    assert on_disk == {shard.file for shard in shards}
+
+
+def test_more_bad_files_than_can_be_shown_are_listed_beside_the_output(tmp_path: Path) -> None:
+    bad = {f"a/bad{number}.png": b"text" for number in range(10)}
+    with pytest.raises(InputError, match=r"all are listed in .*out-bad-items\.csv"):
+        _prepare(tmp_path, {**FILES, **bad}, on_bad="error")
+    lines = (tmp_path / "out-bad-items.csv").read_text().splitlines()
+    assert lines[0] == "name,reason"
+    assert sorted(line.split(",")[0] for line in lines[1:]) == sorted(bad)
+    _prepare(tmp_path, FILES)
+    assert not (tmp_path / "out-bad-items.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "finding"),
+    [
+        ({"d/0.png": picture(900)}, "1 classes with one image: d"),
+        (
+            {f"A/{n}.png": picture(800 + n) for n in range(9)},
+            "classes that differ by case only: A, a",
+        ),
+    ],
+    ids=["one image", "case"],
+)
+def test_classes_that_cannot_be_learned_or_told_apart_are_said(
+    tmp_path: Path, files: dict[str, bytes], finding: str
+) -> None:
+    assert finding in _prepare(tmp_path, {**FILES, **files}).findings
+    with pytest.raises(InputError, match=f"data.on_bad=error: {finding}"):
+        _prepare(tmp_path, {**FILES, **files}, on_bad="error")
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_an_empty_class_folder_is_said(tmp_path: Path, form: str) -> None:
+    if form == "folder":
+        source = write_folder(tmp_path / "x", FILES)
+        (source / "empty").mkdir()
+    else:
+        source = write_zip(tmp_path / "x.zip", FILES)
+        with zipfile.ZipFile(source, "a") as archive:
+            archive.writestr("empty/", "")
+    manifest = prepare(data_settings(), source, tmp_path / "out", QUIET)
+    assert manifest.findings == ["the class folder empty/ holds no files"]
+    assert manifest.classes == ["a", "b", "c"]
+
+
+def test_a_class_whose_every_image_is_damaged_is_said(tmp_path: Path) -> None:
+    cut = {f"d/{n}.png": picture(n, 8, 8)[:-30] for n in range(2)}
+    manifest = _prepare(tmp_path, {**FILES, **cut})
+    assert "1 classes of no usable image: d" in manifest.findings
+    assert manifest.splits["train"].class_counts[3] == 0
+
+
+def test_copies_and_contradicting_labels_are_said(tmp_path: Path) -> None:
+    files = {
+        **{f"train/{name}": content for name, content in FILES.items()},
+        **{f"{split}/a/0.png": picture(700) for split in ("test", "val")},
+        "train/b/again.png": FILES["b/0.png"],
+        "train/b/other.png": FILES["a/0.png"],
+    }
+    manifest = _prepare(tmp_path, files)
+    assert any("1 validation images are test images as well" in f for f in manifest.findings)
+    assert any("1 images stand in more than one class" in f for f in manifest.findings)
+    assert "2 images are copies of others in their split" in manifest.findings
+
+
+def test_a_wrong_extension_is_said_and_the_image_used(tmp_path: Path) -> None:
+    jpeg = encoded(Image.new("RGB", (8, 8), (9, 99, 199)), "JPEG")
+    manifest = _prepare(tmp_path, {**FILES, "a/photo.png": jpeg})
+    assert "1 files are JPEG by content and not by name, such as a/photo.png" in manifest.findings
+    assert manifest.bad_items == []
+    assert manifest.counts.used == 31
+
+
+def test_a_file_larger_than_any_image_of_so_many_pixels_is_reported_unread(tmp_path: Path) -> None:
+    files = {**FILES, "a/huge.png": bytes(2_000_000)}
+    manifest = _prepare(tmp_path, files, max_pixels=64)
+    assert [item.name for item in manifest.bad_items] == ["a/huge.png"]
+    assert "2000000 bytes, more than" in manifest.bad_items[0].reason
+
+
+def test_sizes_before_resizing_are_told(tmp_path: Path) -> None:
+    files = {f"{label}/{n}.png": picture(n, 5 + n, 12) for label in "ab" for n in range(5)}
+    manifest = _prepare(tmp_path, files, geometry="resize", split={"validation": 0, "test": 0})
+    assert (manifest.height.min, manifest.height.mean, manifest.height.max) == (5, 7, 9)
+    assert (manifest.width.min, manifest.width.max) == (12, 12)
+
+
+def test_principal_components_are_the_covariances_eigenvectors(tmp_path: Path) -> None:
+    statistics = _prepare(tmp_path, FILES).statistics
+    covariance = np.array(statistics.covariance)
+    variances = [component.variance for component in statistics.principal_components]
+    assert variances == sorted(variances, reverse=True)
+    for component in statistics.principal_components:
+        direction = np.array(component.direction)
+        np.testing.assert_allclose(covariance @ direction, component.variance * direction)
+
+
+@pytest.mark.parametrize("geometry", ["resize", "center_crop"])
+def test_the_originals_are_stored_byte_for_byte_where_the_config_says_so(
+    tmp_path: Path, geometry: str
+) -> None:
+    jpegs = {
+        f"{label}/{n}.jpg": encoded(
+            Image.open(io.BytesIO(picture(ord(label) + n, 20, 30))).resize((300, 200)), "JPEG"
+        )
+        for label in "aq"
+        for n in range(6)
+    }
+    options: dict[str, Any] = {"size": [16, 16], "geometry": geometry, "shard_examples": 4}
+    encoded_out = _prepare(tmp_path, jpegs, store="encoded", **options)
+    stored = [
+        content
+        for split in encoded_out.splits.values()
+        for shard in split.shards
+        for record in tf.data.TFRecordDataset(str(tmp_path / "out" / shard.file))
+        for content in tf.train.Example.FromString(record.numpy())
+        .features.feature["images"]
+        .bytes_list.value
+    ]
+    assert sorted(stored) == sorted(jpegs.values())
+
+
+def test_stored_originals_and_stored_pixels_are_read_back_the_same(tmp_path: Path) -> None:
+    """Also where they are not JPEG, or lie on their side, or have 4 channels."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = Image.open(io.BytesIO(picture(1, 40, 60)))
+    odd = {
+        "a/turned.jpg": encoded(photo, "JPEG", exif=exif),
+        "a/clear.png": encoded(photo.convert("RGBA")),
+        "b/cmyk.jpg": encoded(photo.convert("CMYK"), "JPEG"),
+        "b/grey.png": encoded(photo.convert("L")),
+    }
+    options: dict[str, Any] = {"size": [16, 24], "geometry": "resize"}
+    read = {}
+    for store in ("pixels", "encoded"):
+        manifest = _prepare(tmp_path, {**FILES, **odd}, store=store, **options)
+        reader = ShardReader(tmp_path / "out", manifest)
+        read[store] = [
+            (image.tobytes(), label, index)
+            for split in manifest.splits.values()
+            for shard in split.shards
+            for number in range(len(reader.records[shard.file]))
+            for image, label, index in zip(*reader.read(shard.file, number), strict=True)
+        ]
+        assert len(read[store]) == 34
+    assert read["pixels"] == read["encoded"]

@@ -14,7 +14,7 @@ from image_files import data_settings, picture, write_folder, write_zip
 from pyarrow import parquet
 
 from convforge.augment.settings import Augmentation
-from convforge.data.decode import decode
+from convforge.data.decode import Decoding, ImageFiles
 from convforge.data.manifest import Manifest
 from convforge.data.preparation import prepare
 from convforge.data.stream import Stream
@@ -95,7 +95,7 @@ def test_its_numbers_are_streamed_beside_their_images(tmp_path: Path) -> None:
     assert manifest.classes == []
     stream = Stream(tmp_path / "out", manifest, batch_size=4)
     given = {
-        decode(picture(number), channels=3).tobytes(): TARGETS[name]
+        ImageFiles().decode(picture(number), Decoding(3)).tobytes(): TARGETS[name]
         for number, name in enumerate(NAMES)
     }
     read = {}

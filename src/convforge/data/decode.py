@@ -15,7 +15,6 @@ from PIL import (
     AvifImagePlugin,
     Image,
     Jpeg2KImagePlugin,
-    MpoImagePlugin,
     TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,
@@ -27,10 +26,10 @@ if TYPE_CHECKING:
     from convforge.settings import DataSettings
 
 # Formats that hold photographs and drawings. Pillow knows more, among them some that call other
-# programs, or hold any number of images one inside the other.
+# programs, or hold any number of images one inside the other. JPEG stands for MPO too, the
+# phones' JPEG of several images.
 _FORMATS = (
     *("JPEG", "PNG", "GIF", "BMP", "PPM"),
-    MpoImagePlugin.MpoImageFile.format,
     TiffImagePlugin.TiffImageFile.format,
     WebPImagePlugin.WebPImageFile.format,
     AvifImagePlugin.AvifImageFile.format,

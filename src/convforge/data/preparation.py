@@ -84,10 +84,10 @@ def prepare(
     """
     source = open_source(settings, path)
     out = out.resolve()
+    _refuse_to_replace(out, source)
     with locked(out, wait=once):
         if once and is_prepared(out):
             return Manifest.read(out)
-        _refuse_to_replace(out, source)
         with _full_disks_explained(out), work_folder(out, _key(settings, source)) as folder:
             # Stopped after its manifest, an earlier run is complete.
             if not is_prepared(folder):

@@ -88,6 +88,14 @@ class ShardReader:
         answers, indices = parse_numbers(data[start + size :].tobytes(), self._targets)
         return Examples(data[start : start + size].reshape(shape), answers, indices)
 
+    def read_named(self, file: bytes, number: int) -> Examples:
+        """As `read`, for TensorFlow, to which a text is bytes."""
+        return self.read(file.decode(), int(number))
+
+    def count_named(self, file: bytes) -> NDArray[np.int64]:
+        """How many records a shard has, for TensorFlow."""
+        return np.array(len(self.records[file.decode()]), np.int64)
+
     def _decoded(self, file: str, number: int, record: Record) -> Examples:
         chunk = parse(self._content(file, number, record, 0).tobytes(), self._targets)
         images = np.empty((record.examples, *self.manifest.image_shape), np.uint8)
@@ -119,5 +127,5 @@ class ShardReader:
 
     def _damaged(self, file: str) -> InputError:
         return InputError(
-            f"{self.folder / file} is not as it was made: run `convforge preprocess` again"
+            f"{self.folder / file} is damaged, prepare the data again: `convforge preprocess`"
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from convforge.augment.parameters import threefry
 from convforge.augment.settings import Augmentation
 from convforge.data import tensorflow_ops
 from convforge.data.manifest import Manifest
+from convforge.data.reading import ShardReader
 from convforge.settings import Settings
 
 #: Images `(batch, height, width, channels)` float32 in 0..255, and labels: the classes `(batch,)`
@@ -29,7 +31,7 @@ from convforge.settings import Settings
 #: or the drawn parameters that were asked for.
 Batches = Any
 
-# Records read ahead of the one being used; each holds a few megabytes.
+# Records read ahead of the one being used; each holds some megabytes.
 _READ_AHEAD = 2
 
 # Finished batches that wait for the training step. tf.data's own choice grows with the memory that
@@ -237,13 +239,35 @@ class Stream:
         return height * width * channels
 
     def _files(self, split: str) -> list[str]:
-        return [str(self.folder / shard.file) for shard in self.manifest.splits[split].shards]
+        return [shard.file for shard in self.manifest.splits[split].shards]
 
     def _read(self, files: Sequence[str] | Any) -> Batches:
         """Chunks of images, labels and indices, in the order of `files`."""
-        return tf.data.TFRecordDataset(files).map(
-            self._parse, num_parallel_calls=_READ_AHEAD, deterministic=True
-        )
+        targets = len(self.manifest.targets)
+        types = (tf.uint8, tf.float32 if targets else tf.int64, tf.int64)
+        shapes = ((None, *self.manifest.image_shape), (None, targets) if targets else None, None)
+
+        def chunk(file: Any, number: Any) -> tuple[Any, ...]:
+            read = tf.numpy_function(self._reader.read_named, (file, number), types)
+            return tuple(
+                tf.ensure_shape(part, shape or (None,))
+                for part, shape in zip(read, shapes, strict=True)
+            )
+
+        return self._records(files).map(chunk, num_parallel_calls=_READ_AHEAD, deterministic=True)
+
+    def _records(self, files: Sequence[str] | Any) -> Any:
+        """File and number of every record."""
+
+        def of_file(file: Any) -> Any:
+            count = tf.numpy_function(self._reader.count_named, (file,), tf.int64)
+            return tf.data.Dataset.range(count).map(lambda number: (file, number))
+
+        return tf.data.Dataset.from_tensor_slices(files).flat_map(of_file)
+
+    @cached_property
+    def _reader(self) -> ShardReader:
+        return ShardReader(self.folder, self.manifest)
 
     def _training_examples(self, places: Sequence[int]) -> tuple[Any, Any]:
         """Images and indices of the examples at rising `places` in the order of the shards."""
@@ -251,31 +275,13 @@ class Stream:
         for shard in self.manifest.splits["train"].shards:
             last = first + shard.examples
             if wanted and wanted[0] < last:
-                for images, _, indices in self._read([str(self.folder / shard.file)]):
+                for images, _, indices in self._read([shard.file]):
                     here = [place - first for place in wanted if place < first + len(images)]
                     rows = tf.constant(here, tf.int64)
                     found.append((tf.gather(images, rows), tf.gather(indices, rows)))
                     first, wanted = first + len(images), wanted[len(here) :]
             first = last
         return tuple(tf.concat(parts, axis=0) for parts in zip(*found, strict=True))
-
-    def _parse(self, record: Any) -> tuple[Any, Any, Any]:
-        targets = len(self.manifest.targets)
-        answers = "targets" if targets else "labels"
-        features = tf.io.parse_single_example(
-            record,
-            {
-                "images": tf.io.FixedLenFeature([], tf.string),
-                answers: tf.io.VarLenFeature(tf.float32 if targets else tf.int64),
-                "indices": tf.io.VarLenFeature(tf.int64),
-            },
-        )
-        pixels = tf.io.decode_raw(features["images"], tf.uint8)
-        images = tf.reshape(pixels, (-1, *self.manifest.image_shape))
-        labels = features[answers].values
-        if targets:
-            labels = tf.reshape(labels, (-1, targets))
-        return images, labels, features["indices"].values
 
     def _example(
         self,

@@ -95,15 +95,18 @@ def _parts(folder: str) -> list[str]:
 
 
 def _around(paths: Sequence[Sequence[str]]) -> int:
-    """How many folders lie around all of `paths`: shared by all, and neither split nor class."""
+    """How many folders lie around all of `paths`: shared by all, and neither split nor class.
+
+    Paths that end on the way are files beside the data, such as a README.
+    """
     depth = 0
-    while (
-        len({tuple(parts[: depth + 1]) for parts in paths}) == 1
-        and any(len(parts) > depth + 1 for parts in paths)
-        and paths[0][depth].lower() not in SPLIT_NAMES
-    ):
+    while True:
+        within = [parts for parts in paths if len(parts) > depth]
+        names = {parts[depth] for parts in within}
+        has_more = any(len(parts) > depth + 1 for parts in within)
+        if len(names) != 1 or not has_more or names.pop().lower() in SPLIT_NAMES:
+            return depth
         depth += 1
-    return depth
 
 
 def _meaning(parts: Sequence[str], around: int) -> Meaning:
