@@ -126,7 +126,7 @@ UNKNOWN_KEYS = {
 }
 UNKNOWN_OPTIONS = {
     "model=lecture_cn": ["model=lecture_cn", "did you mean lecture_cnn?"],
-    "data=mnist": ["data=mnist", "did you mean mnist5k?"],
+    "data=mnist_5k": ["data=mnist_5k", "did you mean mnist5k?"],
     "augment=lite": ["augment=lite", "did you mean light?"],
     "optimizer=momentumsgd": ["optimizer=momentumsgd", "did you mean momentum_sgd?"],
     "schedule=linear": ["schedule=linear", "cosine"],

@@ -60,12 +60,13 @@ def test_principal_axes_are_those_of_the_covariance(manifest: Manifest) -> None:
 def test_files_left_out_are_grouped_by_reason_the_commonest_first(manifest: Manifest) -> None:
     bad = [BadItem(name=f"x/{number}.png", reason="not an image") for number in range(7)]
     bad.insert(3, BadItem(name="y.png", reason="empty"))
-    card = data_card(manifest.model_copy(update={"bad_items": bad, "litter": 2}), None)
+    changed = manifest.model_copy(update={"bad_items": bad, "passed_over": {"of no use": 2}})
+    card = data_card(changed, None)
     section = card.split("## What was left out\n\n")[1].split("\n\n")[0].splitlines()
     assert section == [
         "- 7 × not an image: x/0.png, x/1.png, x/2.png, x/3.png, x/4.png, …",
         "- 1 × empty: y.png",
-        "- 2 files that operating systems put there",
+        "- 2 files: of no use",
     ]
     assert "Nothing: every file of the source is in the data." in data_card(manifest, None)
 

@@ -49,7 +49,8 @@ class ShardReader:
         self.folder, self.manifest = folder, manifest
         self._checked: set[tuple[str, int]] = set()
         settings: DataSettings = TypeAdapter(DataSettings).validate_python(manifest.config)
-        self._encoded = settings.store == "encoded"
+        #: Whether reading means decoding image files.
+        self.decodes = settings.store == "encoded"
         self._decoding = decoding_of(settings)
 
     @cached_property
@@ -57,20 +58,27 @@ class ShardReader:
         """Where the records of each shard are.
 
         Raises:
-            InputError: `records.json` is missing or damaged, or a shard has another size than the
-                manifest says.
+            InputError: `records.json` is missing or damaged.
         """
         try:
             found = json.loads((self.folder / RECORDS).read_bytes())
-            records = {file: [Record(*record) for record in rows] for file, rows in found.items()}
-        except (OSError, ValueError, TypeError) as error:
+            return {file: [Record(*record) for record in rows] for file, rows in found.items()}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise self._damaged(RECORDS) from error
+
+    def check_sizes(self) -> None:
+        """Look whether all shards are there and as long as they were made, before any is read.
+
+        Raises:
+            InputError: one is not.
+        """
         for split in self.manifest.splits.values():
             for shard in split.shards:
+                if shard.file not in self.records:
+                    raise self._damaged(RECORDS)
                 path = self.folder / shard.file
                 if not path.is_file() or path.stat().st_size != shard.bytes:
                     raise self._damaged(shard.file)
-        return records
 
     def read(self, file: str, number: int) -> Examples:
         """The examples of record `number` of the shard `file`.
@@ -79,7 +87,7 @@ class ShardReader:
             InputError: it is damaged.
         """
         record = self.records[file][number]
-        if self._encoded:
+        if self.decodes:
             return self._decoded(file, number, record)
         shape = (record.examples, *self.manifest.image_shape)
         size = int(np.prod(shape))
@@ -111,10 +119,14 @@ class ShardReader:
         room = np.empty(record.length + _ALIGNMENT, np.uint8)
         first = -(room.ctypes.data + aligned) % _ALIGNMENT
         data = room[first : first + record.length]
-        with (self.folder / file).open("rb", buffering=0) as shard:
-            shard.seek(record.offset)
-            if shard.readinto(data.data) != record.length:
-                raise self._damaged(file)
+        try:
+            with (self.folder / file).open("rb", buffering=0) as shard:
+                shard.seek(record.offset)
+                length = shard.readinto(data.data)
+        except OSError as error:
+            raise self._damaged(file) from error
+        if length != record.length:
+            raise self._damaged(file)
         if (file, number) not in self._checked:
             if int.from_bytes(masked_crc([data]), "little") != record.checksum:
                 raise self._damaged(file)

@@ -7,7 +7,9 @@ would have seen, whatever the number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
@@ -24,6 +26,7 @@ from convforge.augment.settings import Augmentation
 from convforge.data import tensorflow_ops
 from convforge.data.manifest import Manifest
 from convforge.data.reading import ShardReader
+from convforge.errors import InputError
 from convforge.settings import Settings
 
 #: Images `(batch, height, width, channels)` float32 in 0..255, and labels: the classes `(batch,)`
@@ -69,13 +72,20 @@ class Stream:
         folder: what `convforge preprocess` made.
         manifest: of that folder.
         batch_size: examples in a batch; the last of an epoch may be smaller.
-        threads: for parsing and augmentation, or None for tf.data to choose.
+        threads: for augmentation, or None for tf.data to choose.
+
+    Raises:
+        InputError: a shard is missing or has another length; other damage is found when it is
+            read, see `damage_told`.
     """
 
     folder: Path
     manifest: Manifest
     batch_size: int
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        self._reader.check_sizes()
 
     def training(
         self,
@@ -245,16 +255,19 @@ class Stream:
         """Chunks of images, labels and indices, in the order of `files`."""
         targets = len(self.manifest.targets)
         types = (tf.uint8, tf.float32 if targets else tf.int64, tf.int64)
-        shapes = ((None, *self.manifest.image_shape), (None, targets) if targets else None, None)
 
-        def chunk(file: Any, number: Any) -> tuple[Any, ...]:
-            read = tf.numpy_function(self._reader.read_named, (file, number), types)
-            return tuple(
-                tf.ensure_shape(part, shape or (None,))
-                for part, shape in zip(read, shapes, strict=True)
+        def chunk(file: Any, number: Any) -> tuple[Any, Any, Any]:
+            read = self._reader.read_named
+            images, labels, indices = tf.numpy_function(read, (file, number), types)
+            return (
+                tf.ensure_shape(images, (None, *self.manifest.image_shape)),
+                tf.ensure_shape(labels, (None, targets) if targets else (None,)),
+                tf.ensure_shape(indices, (None,)),
             )
 
-        return self._records(files).map(chunk, num_parallel_calls=_READ_AHEAD, deterministic=True)
+        # Reading pixels ahead needs no more; images that must be decoded keep all cores busy.
+        parallel = self._parallel if self._reader.decodes else _READ_AHEAD
+        return self._records(files).map(chunk, num_parallel_calls=parallel, deterministic=True)
 
     def _records(self, files: Sequence[str] | Any) -> Any:
         """File and number of every record."""
@@ -372,6 +385,21 @@ def _numbered(images: Any, epoch: Any, indices: Any) -> dict[str, Any]:
     """The images and what their draws follow from."""
     index = tf.cast(indices, tf.int32)
     return {"image": images, "index": index, "epoch": tf.fill(tf.shape(index), _word(epoch))}
+
+
+@contextmanager
+def damage_told() -> Iterator[None]:
+    """An InputError that was raised while TensorFlow read becomes one again.
+
+    TensorFlow raises an error of its own for it, with the first one's text in it.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        told = re.search(rf"{InputError.__name__}: (.+)", error.message)
+        if told is None:
+            raise
+        raise InputError(told[1]) from error
 
 
 # Numbers of the independent orders that one seed gives.

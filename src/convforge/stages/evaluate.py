@@ -81,13 +81,14 @@ class _Seen:
 def _see_all(
     predictor: Predictor, manifest: Manifest, data: Path, settings: Settings, progress: Progress
 ) -> _Seen:
-    from convforge.data.stream import Stream, held_out
+    from convforge.data.stream import Stream, damage_told, held_out
     from convforge.models.build import trained_model
 
     stream = Stream(data, manifest, batch_size=256, threads=settings.trainer.input_threads)
     model = trained_model(predictor.model)
     images, labels, outputs = [], [], []
-    with progress.task("evaluate", unit="images", total=stream.examples("test")) as task:
+    total = stream.examples("test")
+    with damage_told(), progress.task("evaluate", unit="images", total=total) as task:
         for batch, targets in held_out(stream, "test", settings):
             images.append(batch.numpy())
             labels.append(targets.numpy())

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from convforge.data.manifest import Manifest
-from convforge.data.stream import Stream, held_out
+from convforge.data.stream import Stream, damage_told, held_out
 from convforge.models.build import build_model, trained_model, with_units
 from convforge.progress import Progress
 from convforge.settings import Settings
@@ -76,7 +76,7 @@ class Fit:
             f"{self.trainable.count_params():,} parameters, {self.steps_per_epoch} iterations an "
             f"epoch, data {self.manifest.digest[:12]}"
         )
-        with progress.task("train", unit="images", total=total) as task:
+        with damage_told(), progress.task("train", unit="images", total=total) as task:
             self.trainable.fit(
                 self._standardized(self.training_batches()),
                 epochs=trainer.epochs,
