@@ -337,6 +337,7 @@ def test_a_source_of_another_kind_is_one_plain_error(tmp_path: Path, form: str) 
     archive = write_zip(tmp_path / "x.zip", {"a/0.png": b""})
     with zipfile.ZipFile(archive, "a") as file:
         file.writestr("b/0.png", "")
-    for source in (archive, tmp_path):
+    (tmp_path / "folder").mkdir()
+    for source in (archive, tmp_path / "folder"):
         with pytest.raises(InputError, match=r"data\.path="):
             _prepare(tmp_path, source, form)

@@ -7,92 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_files import data_settings
 from PIL import Image
+from prepared_data import prepared
 
-from convforge.data.containers import ReadAlready, slices
-from convforge.data.decode import Decoding, RawPixels
-from convforge.data.manifest import (
-    Counts,
-    Manifest,
-    Shard,
-    SizeRange,
-    Split,
-    Statistics,
-    Target,
-)
 from convforge.data.samples import sample_classes
-from convforge.data.shards import Example, ShardJob, write_shard
-from convforge.data.summary import write_records
 from convforge.report.contact_sheet import draw_contact_sheets, sheet_names, thumbnail
 from convforge.report.data_card import is_own
-
-
-def prepared(
-    folder: Path,
-    images: np.ndarray,
-    answers: np.ndarray,
-    classes: list[str],
-    targets: tuple[str, ...] = (),
-) -> Manifest:
-    """A prepared data set of training images, without the preparation."""
-    folder.mkdir()
-    height, width, channels = images.shape[1:]
-    contents = {slices(number): image.tobytes() for number, image in enumerate(images)}
-    given = answers.tolist() if classes else [tuple(row) for row in answers.tolist()]
-    report = write_shard(
-        ShardJob(
-            "train.tfrecord",
-            [
-                Example(number, images[0].nbytes, slices(number), answer, number)
-                for number, answer in enumerate(given)
-            ],
-            ReadAlready(contents),
-            RawPixels(height, width, channels),
-            Decoding(channels),
-            (height, width, channels),
-            encoded=False,
-            statistics=True,
-        ),
-        lambda: False,
-        folder=folder,
-    )
-    write_records(folder, {"train": [report]})
-    shard = Shard(file=report.file, examples=len(images), bytes=report.bytes, sha256="0" * 64)
-    counts = np.bincount(answers, minlength=len(classes)).tolist() if classes else []
-    held_out = Split(examples=0, class_counts=[0] * len(classes), shards=[])
-    manifest = Manifest(
-        name="made",
-        digest="0" * 64,
-        config=data_settings(path="made.zip", size=[height, width]).model_dump(),
-        source="made.zip",
-        classes=classes,
-        targets=[
-            Target(name=name, mean=0.5, std=0.25, min=float(column.min()), max=float(column.max()))
-            for name, column in zip(targets, answers.T, strict=False)
-        ],
-        image_shape=[height, width, channels],
-        splits={
-            "train": Split(examples=len(images), class_counts=counts, shards=[shard]),
-            "validation": held_out,
-            "test": held_out,
-        },
-        statistics=Statistics(
-            mean=[0.0] * channels,
-            std=[1.0] * channels,
-            covariance=np.eye(channels).tolist(),
-            principal_components=[],
-        ),
-        height=SizeRange(min=height, mean=height, max=height),
-        width=SizeRange(min=width, mean=width, max=width),
-        counts=Counts(found=len(images), used=len(images), bad=0, dropped=0),
-        bad_items=[],
-        duplicates=[],
-        findings=[],
-        passed_over={},
-    )
-    manifest.write(folder)
-    return manifest
 
 
 def _plain_colours(colours: list[tuple[int, int, int]], labels: list[int]) -> np.ndarray:

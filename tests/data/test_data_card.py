@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from image_files import classes_of_pictures, write_folder
-from test_contact_sheets import prepared
+from prepared_data import prepared
 
 from convforge import cli
 from convforge.data.manifest import BadItem, Manifest

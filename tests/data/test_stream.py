@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from prepared_data import prepared
 from scipy.ndimage import rotate
 
 from convforge.augment import draw, numpy_ops
 from convforge.augment.settings import Augmentation, Crop, Geometry, Reflection
 from convforge.data import tensorflow_ops
-from convforge.data.manifest import Manifest, Split, Statistics
+from convforge.data.manifest import Manifest
 from convforge.data.preparation import prepare
-from convforge.data.shards import write_shards
 from convforge.data.stream import AugmentedExample, Stream
 from convforge.geometry import ArgumentError
 from convforge.progress import Progress, Verbosity
@@ -405,16 +405,9 @@ def test_memory_does_not_grow_with_the_data_set(tmp_path: Path) -> None:
     """An epoch of 300 MB as float32, shuffled in blocks of 4 MB, in a few batches' memory."""
     shape = (40, 40, 3)
     images = np.random.default_rng(0).integers(0, 256, (16_000, *shape), np.uint8)
-    shards = write_shards(
-        tmp_path, "train", images, range(16_000), np.zeros(16_000, np.int64), shard_examples=2_000
-    )
+    labels = np.zeros(16_000, np.int64)
+    manifest = prepared(tmp_path, images, labels, ["one", "none"], shard_examples=2_000)
     del images
-    manifest = Manifest.model_construct(
-        image_shape=list(shape),
-        splits={"train": Split(examples=16_000, class_counts=[16_000], shards=shards)},
-        statistics=Statistics(mean=[0.0] * 3, std=[1.0] * 3, covariance=np.eye(3).tolist()),
-        targets=[],
-    )
     batches = Stream(tmp_path, manifest, 100).training(
         seed=0, augmentation=MOVED, shuffle_bytes=4 << 20
     )

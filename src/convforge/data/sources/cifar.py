@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,46 +61,27 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Cifar:
-    """The batches of one data set, and the kind of label that is wanted."""
+    """A folder or an archive of one of the data sets, and the kind of label that is wanted."""
 
     contents: StreamedFiles
-    version: Version
-    batches: tuple[Batch, ...]
-    names: tuple[str, ...]
+    #: The files in the folder; those of an archive are not listed before they are needed.
+    found: Mapping[str, Batch] | None
     labels: str
     codec: RawPixels = _PIXELS
 
     @classmethod
     def open(cls, settings: CifarData, path: Path) -> Cifar:
-        """The data set at `path`.
-
-        Raises:
-            InputError: it is not the binary version, or has no such labels.
-        """
-        contents, files = _open_files(path)
-        if "data_batch_1" in files or {"train", "test", "meta"} <= set(files):
-            raise InputError(f"data.path={path} {PICKLES}")
-        version = CIFAR10 if set(CIFAR10.batches) & set(files) else CIFAR100
-        needed = [*version.batches, *version.names.values()]
-        missing = [name for name in needed if name not in files]
-        if missing:
-            raise InputError(
-                f"data.path={path} is not the binary version of CIFAR: no {', '.join(missing)}"
-            )
-        if settings.labels not in version.names:
-            raise InputError(f"data.labels={settings.labels}: CIFAR-10 has `fine` labels only")
-        # In the order in which an archive holds them, since it is read forward.
-        batches = sorted((files[name] for name in version.batches), key=lambda batch: batch[1:])
-        record = version.label_bytes + _PIXELS.size
-        for batch in batches:
-            if not batch.size or batch.size % record:
-                raise InputError(
-                    f"{batch.name} in data.path={path} has {batch.size:,} bytes, which are no "
-                    f"whole number of records of {record:,}: it is damaged"
-                )
-        with contents.reader() as read:
-            names = _lines(_content(read, files[version.names[settings.labels]]))
-        return cls(contents, version, tuple(batches), names, settings.labels)
+        """The one at `path`."""
+        if not path.is_dir():
+            stream = ByteStream(path, TarContainer(path).forward_only)
+            return cls(StreamedFiles(path, (stream,)), None, settings.labels)
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        found = {
+            file.name: Batch(file.name, number, 0, file.stat().st_size)
+            for number, file in enumerate(files)
+        }
+        streams = tuple(ByteStream(file) for file in files)
+        return cls(StreamedFiles(path, streams), found, settings.labels)
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -108,18 +90,21 @@ class Cifar:
 
     def scan(self, index: Index, watch: Watch) -> None:
         """Enter all records."""
-        label_bytes = self.version.label_bytes
+        version, label_bytes = self._version, self._version.label_bytes
         step = label_bytes + _PIXELS.size
+        # In the order in which an archive holds them, since it is read forward.
+        batches = sorted((self._files[name] for name in version.batches), key=lambda file: file[1:])
+        self._refuse_damage(batches, step)
         with self.contents.reader() as read:
-            for number, batch in enumerate(self.batches):
-                watch(number / len(self.batches))
+            for number, batch in enumerate(batches):
+                watch(number / len(batches))
                 records = np.frombuffer(_content(read, batch), np.uint8).reshape(-1, step)
                 index.add(
                     array_entries(
                         batch.name,
-                        self.version.batches[batch.name],
-                        records[:, self.version.label_at[self.labels]],
-                        names=self.names,
+                        version.batches[batch.name],
+                        records[:, version.label_at[self.labels]],
+                        names=self._names,
                         stream=batch.stream,
                         start=batch.start + label_bytes,
                         step=step,
@@ -129,26 +114,55 @@ class Cifar:
 
     def class_order(self, labels: Iterable[str]) -> list[str]:
         """As the data set numbers them."""
-        return order_of(self.names, labels)
+        return order_of(self._names, labels)
 
-
-def _open_files(path: Path) -> tuple[StreamedFiles, dict[str, Batch]]:
-    """The files in the folder or archive, by name."""
-    if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.is_file())
-        streams = tuple(ByteStream(file) for file in found)
-        files = (
-            Batch(file.name, number, 0, file.stat().st_size) for number, file in enumerate(found)
-        )
-    else:
-        archive = TarContainer(path)
-        streams = (ByteStream(path, archive.forward_only),)
-        files = (
-            Batch(member.name.rpartition("/")[2], 0, slice_of(member.place)[1], member.size)
-            for member in archive.members(lambda share: None)
+    @cached_property
+    def _files(self) -> Mapping[str, Batch]:
+        if self.found is not None:
+            return self.found
+        return {
+            member.name.rpartition("/")[2]: Batch(
+                member.name.rpartition("/")[2], 0, slice_of(member.place)[1], member.size
+            )
+            for member in TarContainer(self.contents.path).members(lambda share: None)
             if not member.is_folder and member.problem is None
-        )
-    return StreamedFiles(path, streams), {batch.name: batch for batch in files}
+        }
+
+    @cached_property
+    def _version(self) -> Version:
+        """Which of the two it is.
+
+        Raises:
+            InputError: neither, or it has no such labels.
+        """
+        files, path = set(self._files), self.contents.path
+        if "data_batch_1" in files or {"train", "test", "meta"} <= files:
+            raise InputError(f"data.path={path} {PICKLES}")
+        version = CIFAR10 if files.intersection(CIFAR10.batches) else CIFAR100
+        needed = [*version.batches, *version.names.values()]
+        missing = [name for name in needed if name not in files]
+        if missing:
+            raise InputError(
+                f"data.path={path} is not the binary version of CIFAR: no {', '.join(missing)}"
+            )
+        if self.labels not in version.names:
+            raise InputError(f"data.labels={self.labels}: CIFAR-10 has `fine` labels only")
+        return version
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        with self.contents.reader() as read:
+            content = _content(read, self._files[self._version.names[self.labels]])
+        lines = content.decode("utf-8", "replace").splitlines()
+        return tuple(line.strip() for line in lines if line.strip())
+
+    def _refuse_damage(self, batches: Sequence[Batch], record: int) -> None:
+        for batch in batches:
+            if not batch.size or batch.size % record:
+                raise InputError(
+                    f"{batch.name} in data.path={self.contents.path} has {batch.size:,} bytes, "
+                    f"which are no whole number of records of {record:,}: it is damaged"
+                )
 
 
 def _content(read: Read, batch: Batch) -> bytes:
@@ -156,8 +170,3 @@ def _content(read: Read, batch: Batch) -> bytes:
         return read(slices(batch.start, batch.stream), batch.size)
     except BadItemError as error:
         raise InputError(f"{batch.name}: {error}") from error
-
-
-def _lines(content: bytes) -> tuple[str, ...]:
-    lines = content.decode("utf-8", "replace").splitlines()
-    return tuple(line.strip() for line in lines if line.strip())
