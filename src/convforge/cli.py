@@ -125,10 +125,11 @@ def _fetch(arguments: argparse.Namespace) -> None:
     out = root / "data-sets" / name if arguments.out is None else arguments.out
     data_set = DATA_SETS[name]
     path = fetch(data_set, out, progress, mirror=arguments.url, timeout=arguments.timeout)
-    # A relative data.path counts from the project's folder.
-    shown = path.relative_to(root) if path.is_relative_to(root) else path
-    override = shlex.quote(f"data.path={shown}")
-    progress.say(f"next: convforge train data={data_set.config} {override}")
+    words = ["convforge", "train", f"data={data_set.config}"]
+    if arguments.out is not None:
+        # A relative data.path counts from the project's folder.
+        words.append(f"data.path={path.relative_to(root) if path.is_relative_to(root) else path}")
+    progress.say(f"next: {shlex.join(words)}")
 
 
 def _add_compose(commands: Any) -> None:
@@ -258,6 +259,7 @@ def _add_inspect_data(commands: Any) -> None:
     parser.add_argument(
         "--out", type=Path, help="folder for card and sheets (default: in outputs/inspect-data/)"
     )
+    add_workers(parser)
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -272,7 +274,7 @@ def _inspect_data(arguments: argparse.Namespace) -> None:
     from convforge.settings import resolve_path
 
     root, progress = project_root(), progress_of(arguments)
-    data = _data_to_inspect(arguments.overrides, root, progress)
+    data = _data_to_inspect(arguments, root, progress)
     manifest = Manifest.read(data)
     name = re.sub(r"[^\w.-]+", "_", manifest.name)
     out = arguments.out or root / "outputs" / "inspect-data" / f"{name}-{manifest.digest[:16]}"
@@ -284,12 +286,13 @@ def _inspect_data(arguments: argparse.Namespace) -> None:
     progress.say(f"card: {card}    contact sheets: {len(pictures)} pictures beside it")
 
 
-def _data_to_inspect(words: Sequence[str], root: Path, progress: Progress) -> Path:
+def _data_to_inspect(arguments: argparse.Namespace, root: Path, progress: Progress) -> Path:
     """The folder of prepared data that the command line names; overrides prepare it if needed."""
     from convforge.composition import compose_config, settings_of
     from convforge.data.manifest import is_prepared
     from convforge.stages.preprocess import prepared
 
+    words = arguments.overrides
     if len(words) == 1 and "=" not in words[0] and not words[0].startswith(("~", "+")):
         folder = Path(words[0])
         if is_prepared(folder):
@@ -298,7 +301,8 @@ def _data_to_inspect(words: Sequence[str], root: Path, progress: Progress) -> Pa
             f"{folder} holds no prepared data; to prepare images and look at them: "
             f"convforge inspect-data data=folder data.path={folder}"
         )
-    return prepared(settings_of(compose_config(root, words)), root, progress)
+    settings = settings_of(compose_config(root, words))
+    return prepared(settings, root, progress, processes=arguments.workers)
 
 
 def _print_inspection(manifest: Manifest) -> None:
@@ -306,7 +310,13 @@ def _print_inspection(manifest: Manifest) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from convforge.report.data_card import class_counts, described_answers, left_out, one_line
+    from convforge.report.data_card import (
+        class_counts,
+        described_answers,
+        left_out,
+        one_line,
+        source_sizes,
+    )
 
     classes = len(manifest.classes)
     shape = f"{_times(manifest.image_shape)} pixels"
@@ -330,10 +340,11 @@ def _print_inspection(manifest: Manifest) -> None:
         for values in (manifest.statistics.mean, manifest.statistics.std)
     )
     print(f"pixels of the training images, of 255: mean {mean}; standard deviation {std}")
-    lines = left_out(manifest)
-    print("left out: nothing" if not lines else "left out:")
-    for line in lines:
-        print(f"  {one_line(line)}")
+    print(f"in the source: {source_sizes(manifest)}")
+    for title, lines in (("left out", left_out(manifest)), ("to know", manifest.findings)):
+        print(f"{title}:" if lines else f"{title}: nothing")
+        for line in lines:
+            print(f"  {one_line(line)}")
 
 
 def _add_train(commands: Any) -> None:

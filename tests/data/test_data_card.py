@@ -12,7 +12,14 @@ from image_files import classes_of_pictures, write_folder
 from prepared_data import prepared
 
 from convforge import cli
-from convforge.data.manifest import BadItem, Manifest
+from convforge.data.manifest import (
+    BadItem,
+    Counts,
+    Duplicate,
+    Manifest,
+    PrincipalComponent,
+    SizeRange,
+)
 from convforge.report.data_card import CARD, data_card, licence_notes
 
 SMALL = ("data.split.validation=50", "data.split.test=100")
@@ -48,27 +55,45 @@ def test_a_name_cannot_break_the_table(manifest: Manifest) -> None:
     assert row == ["1", r"a\|b\*\<i\>␣", "5", "0", "0"]
 
 
-def test_principal_axes_are_those_of_the_covariance(manifest: Manifest) -> None:
-    axis = np.array([2.0, 1.0, 2.0]) / 3
-    covariance = 10 * np.outer(axis, axis) + np.eye(3)
-    statistics = manifest.statistics.model_copy(update={"covariance": covariance.tolist()})
+def test_principal_components_are_told_with_their_share(manifest: Manifest) -> None:
+    parts = [(11.0, [2 / 3, 1 / 3, 2 / 3]), (1.0, [0.0, 0.0, 1.0]), (1.0, [0.0, 1.0, 0.0])]
+    components = [PrincipalComponent(variance=v, direction=d) for v, d in parts]
+    statistics = manifest.statistics.model_copy(update={"principal_components": components})
     card = data_card(manifest.model_copy(update={"statistics": statistics}), None)
-    row = _row(card, "| principal axis 1")
-    assert row == ["principal axis 1: 84.6% of the variance", "+0.667", "+0.333", "+0.667"]
+    row = _row(card, "| principal component 1")
+    assert row == ["principal component 1: 84.6% of the variance", "+0.667", "+0.333", "+0.667"]
 
 
-def test_files_left_out_are_grouped_by_reason_the_commonest_first(manifest: Manifest) -> None:
+def test_sizes_in_the_source_are_told(manifest: Manifest) -> None:
+    assert "- In the source: every image 8×8 pixels." in data_card(manifest, None)
+    height = SizeRange(min=68, mean=400.4, max=1600)
+    card = data_card(manifest.model_copy(update={"height": height}), None)
+    assert "- In the source: 68 to 1600 pixels high (mean 400), 8 to 8 wide (mean 8)." in card
+
+
+def test_what_is_left_out_is_grouped_by_reason_the_commonest_first(manifest: Manifest) -> None:
     bad = [BadItem(name=f"x/{number}.png", reason="not an image") for number in range(7)]
     bad.insert(3, BadItem(name="y.png", reason="empty"))
-    changed = manifest.model_copy(update={"bad_items": bad, "passed_over": {"of no use": 2}})
-    card = data_card(changed, None)
-    section = card.split("## What was left out\n\n")[1].split("\n\n")[0].splitlines()
+    changes = {
+        "bad_items": bad,
+        "counts": Counts(found=39, used=30, bad=8, dropped=1),
+        "duplicates": [Duplicate(name="a.png", same_as="test/b.png")],
+        "passed_over": {"put there by an operating system": 2},
+        "findings": ["classes that differ by case only: Cat, cat"],
+    }
+    card = data_card(manifest.model_copy(update=changes), None)
+    section = card.split("## What was left out\n\n")[1].split("\n\n## ")[0].splitlines()
     assert section == [
+        "39 items found = 30 used + 8 bad + 1 dropped from training since they are held out "
+        "as well.",
+        "",
         "- 7 × not an image: x/0.png, x/1.png, x/2.png, x/3.png, x/4.png, …",
         "- 1 × empty: y.png",
-        "- 2 files: of no use",
+        "- 1 × training image that is held out as well: a.png is test/b.png",
+        "- 2 × put there by an operating system",
     ]
-    assert "Nothing: every file of the source is in the data." in data_card(manifest, None)
+    assert "## What to know\n\n- classes that differ by case only: Cat, cat\n" in card
+    assert "Nothing stood out" in data_card(manifest, None)
 
 
 def test_small_and_uneven_classes_are_pointed_out(manifest: Manifest, digits: Path) -> None:
@@ -160,7 +185,12 @@ def test_inspect_data_shows_the_counts_and_leaves_card_and_sheets(
     assert rows[11] == ["all", "250", "50", "100"]
     mean = f"{manifest.statistics.mean[0]:.1f}"
     assert f"pixels of the training images, of 255: mean {mean};" in out
-    assert lines[-2:] == ["left out:", "  1 × not an image: 3/broken.png"]
+    assert lines[-4:] == [
+        "in the source: every image 28×28 pixels",
+        "left out:",
+        "  1 × not an image: 3/broken.png",
+        "to know: nothing",
+    ]
     assert err.splitlines()[-1] == "card: report/card.md    contact sheets: 11 pictures beside it"
     names = {path.name for path in (project / "report").iterdir()}
     assert names == {

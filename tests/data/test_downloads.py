@@ -397,6 +397,18 @@ def test_the_official_files_are_what_the_formats_say() -> None:
         assert made.opened is None or made.opened in {file.name for file in made.files}
 
 
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_the_config_that_is_named_reads_what_was_downloaded(
+    shared_project: Path, name: str
+) -> None:
+    from convforge.composition import compose_config, settings_of
+
+    made = DATA_SETS[name]
+    settings = settings_of(compose_config(shared_project, [f"data={made.config}"]))
+    path = Path("data-sets", name, made.opened or "")
+    assert Path(settings.data.path) == path
+
+
 @pytest.fixture
 def small_catalogue(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Puts a small data set in the place of CIFAR-10."""
@@ -421,8 +433,7 @@ def test_the_command_fills_a_folder_of_the_project_and_says_what_is_next(
     assert out == ""
     lines = err.splitlines()
     assert re.fullmatch(r"fetch images.gz: 300 kB, [\d,]+ kB/s", lines[0])
-    path = "data-sets/cifar10/images.gz"
-    assert lines[-1] == f"next: convforge train data=cifar10 data.path={path}"
+    assert lines[-1] == "next: convforge train data=cifar10"
 
 
 def test_the_command_takes_another_folder_and_a_mirror(

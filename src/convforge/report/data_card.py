@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 from math import sqrt
 from pathlib import Path
 
-import numpy as np
-
 from convforge.data.manifest import FILE_NAME, Manifest
 
 CARD = "card.md"
@@ -46,6 +44,7 @@ def data_card(manifest: Manifest, source: Path | None, pictures: Sequence[str] =
         _pixels(manifest),
         _preparation(manifest),
         _left_out(manifest),
+        _findings(manifest),
         _limits(manifest),
         _checksums(manifest),
     )
@@ -204,21 +203,31 @@ def _pixels(manifest: Manifest) -> Iterator[str]:
     names = ("grey",) if len(statistics.mean) == 1 else ("red", "green", "blue")
     yield "## Pixels"
     yield ""
-    yield "Of the training images, in units of 0..255."
+    yield f"- In the source: {source_sizes(manifest)}."
+    yield f"- Here: {_shape(manifest)}, 8 bits. Of the training images, in units of 0..255:"
     yield ""
     yield f"| | {' | '.join(names)} |"
     yield f"|---|{'--:|' * len(names)}"
     yield f"| mean | {' | '.join(f'{value:.2f}' for value in statistics.mean)} |"
     yield f"| standard deviation | {' | '.join(f'{value:.2f}' for value in statistics.std)} |"
     if len(names) == 3:
-        values, vectors = np.linalg.eigh(np.asarray(statistics.covariance))
-        for number in range(3):
-            value, vector = values[2 - number], vectors[:, 2 - number]
-            # A vector and its opposite are the same axis.
-            vector = vector * (1 if vector[np.abs(vector).argmax()] > 0 else -1)
-            share = value / max(values.sum(), 1e-12)
-            row = " | ".join(f"{part:+.3f}" for part in vector)
-            yield f"| principal axis {number + 1}: {share:.1%} of the variance | {row} |"
+        components = statistics.principal_components
+        total = sum(component.variance for component in components) or 1.0
+        for number, component in enumerate(components, start=1):
+            row = " | ".join(f"{part:+.3f}" for part in component.direction)
+            share = component.variance / total
+            yield f"| principal component {number}: {share:.1%} of the variance | {row} |"
+
+
+def source_sizes(manifest: Manifest) -> str:
+    """Heights and widths of the images before they were resized."""
+    height, width = manifest.height, manifest.width
+    if (height.min, width.min) == (height.max, width.max):
+        return f"every image {height.min}×{width.min} pixels"
+    return (
+        f"{height.min} to {height.max} pixels high (mean {height.mean:.0f}), "
+        f"{width.min} to {width.max} wide (mean {width.mean:.0f})"
+    )
 
 
 def _preparation(manifest: Manifest) -> Iterator[str]:
@@ -241,31 +250,49 @@ def _flat(config: dict[str, object], prefix: str = "data.") -> Iterator[tuple[st
             yield f"{prefix}{key}", value
 
 
+def _findings(manifest: Manifest) -> Iterator[str]:
+    yield "## What to know"
+    yield ""
+    yield from (f"- {_plain(line)}" for line in manifest.findings)
+    if not manifest.findings:
+        yield "Nothing stood out: no copies of images, no classes that cannot be told apart."
+
+
 def _left_out(manifest: Manifest) -> Iterator[str]:
+    counts = manifest.counts
     yield "## What was left out"
     yield ""
+    yield (
+        f"{counts.found:,} items found = {counts.used:,} used + {counts.bad:,} bad + "
+        f"{counts.dropped:,} dropped from training since they are held out as well."
+    )
     lines = left_out(manifest)
-    if not lines:
-        yield "Nothing: every file of the source is in the data."
+    if lines:
+        yield ""
     for line in lines:
         yield f"- {_plain(line)}"
 
 
 def left_out(manifest: Manifest) -> list[str]:
-    """A line for each reason why files were left out, the commonest first, with some names."""
+    """What is not in the data and why, a line for each reason, the commonest first."""
     reasons = Counter(item.reason for item in manifest.bad_items)
     lines = []
     for reason, count in reasons.most_common(_MOST_REASONS):
         names = [item.name for item in manifest.bad_items if item.reason == reason]
-        shown = ", ".join(map(_short, names[:_MOST_NAMES]))
-        shown += ", …" if count > _MOST_NAMES else ""
-        lines.append(f"{count:,} × {reason}: {shown}")
+        lines.append(f"{count:,} × {reason}: {_some(names)}")
     if len(reasons) > _MOST_REASONS:
         lines.append(f"{len(reasons) - _MOST_REASONS:,} other reasons: see {FILE_NAME}")
     if manifest.counts.dropped:
-        lines.append(f"{manifest.counts.dropped:,} training images that are held out as well")
-    lines += [f"{files:,} files: {reason}" for reason, files in manifest.passed_over.items()]
+        pairs = [f"{twin.name} is {twin.same_as}" for twin in manifest.duplicates]
+        count = manifest.counts.dropped
+        lines.append(f"{count:,} × training image that is held out as well: {_some(pairs)}")
+    lines += (f"{count:,} × {reason}" for reason, count in manifest.passed_over.items())
     return lines
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(map(_short, names[:_MOST_NAMES]))
+    return f"{shown}, …" if len(names) > _MOST_NAMES else shown
 
 
 def _limits(manifest: Manifest) -> Iterator[str]:
