@@ -239,18 +239,20 @@ def test_a_refused_connection_is_told(tmp_path: Path) -> None:
 
 
 def test_without_a_network_that_is_what_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def unreachable(*_: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unreachable)
     with pytest.raises(InputError) as error:
-        _fetch(tmp_path, "https://data.invalid")
+        _fetch(tmp_path / "set", "https://data.invalid/a", "http://mirror.invalid")
     assert str(error.value) == (
-        "no network to download images.gz: https://data.invalid/images.gz: the host is not found "
-        "(Name or service not known)"
+        "no network to download images.gz: the host is not found (Name or service not known): "
+        "data.invalid, mirror.invalid"
     )
+    assert not (tmp_path / "set").exists()
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("after", [0, 1000])

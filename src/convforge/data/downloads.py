@@ -228,10 +228,18 @@ def _checked_mirror(mirror: str, data_set: PublicDataSet) -> str:
 
 @contextmanager
 def _writable_folder(out: Path) -> Iterator[None]:
-    """Makes `out`; what the disk refuses inside the block is a user's matter, not a bug."""
+    """Makes `out`; what the disk refuses inside the block is a user's matter, not a bug.
+
+    A folder into which nothing came is not left behind.
+    """
+    new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
-        yield
+        try:
+            yield
+        finally:
+            if new and not any(out.iterdir()):
+                out.rmdir()
     except FileExistsError as error:
         raise InputError(f"{error.filename} is a file, where a folder is needed") from error
     except OSError as error:
@@ -282,7 +290,7 @@ class _Download:
                 self._from_host(url)
             except _FailedError as failure:
                 failures[url] = failure
-                if len(failures) < len(hosts):
+                if len(failures) < len(hosts) and not failure.offline:
                     self.progress.say(f"{url}: {failure}; trying the next host")
             else:
                 self.partial.replace(self.path)
@@ -452,16 +460,17 @@ class _Download:
         return _FailedError(f"no web server's answer ({cause or type(cause).__name__})")
 
     def _explain(self, failures: dict[str, _FailedError]) -> str:
+        kept = self.arrived / self.file.size
+        end = f"; {kept:.0%} is kept, and the same command continues there" if kept else ""
+        if all(failure.offline for failure in failures.values()):
+            hosts = ", ".join(dict.fromkeys(urlsplit(url).hostname or url for url in failures))
+            reason = next(iter(failures.values()))
+            return f"no network to download {self.file.name}: {reason}: {hosts}{end}"
         reasons = "; ".join(
             str(failure) if isinstance(failure, _DamagedError) else f"{url}: {failure}"
             for url, failure in failures.items()
         )
-        start = f"cannot download {self.file.name}"
-        if all(failure.offline for failure in failures.values()):
-            start = f"no network to download {self.file.name}"
-        kept = self.arrived / self.file.size
-        end = f"; {kept:.0%} is kept, and the same command continues there" if kept else ""
-        return f"{start}: {reasons}{end}"
+        return f"cannot download {self.file.name}: {reasons}{end}"
 
 
 class _DamagedError(_FailedError):
