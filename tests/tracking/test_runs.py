@@ -218,7 +218,7 @@ def test_an_evaluation_that_finds_no_run_opens_one_of_its_own_and_says_so(
 def test_a_training_that_fails_leaves_its_run_as_failed(
     compose: Callable[..., Settings], digits: Path, tmp_path: Path
 ) -> None:
-    """A shard is damaged in the middle: TensorFlow notices while it reads."""
+    """A shard is damaged in the middle, which shows while it is read."""
     data = tmp_path / "data"
     shutil.copytree(digits, data)
     (shard,) = data.glob("train-*.tfrecord")
@@ -226,7 +226,7 @@ def test_a_training_that_fails_leaves_its_run_as_failed(
     content[len(content) // 2] ^= 0xFF
     shard.write_bytes(content)
     settings = compose(*SMALL)
-    with pytest.raises(Exception, match="corrupted"):
+    with pytest.raises(InputError, match="is damaged, prepare the data again"):
         train(settings, data, tmp_path / "run", tmp_path, QUIET)
     state = json.loads((tmp_path / "run" / "run.json").read_text())
     run = _client(tmp_path, settings).get_run(state["run_id"])
