@@ -37,10 +37,12 @@ import tensorflow as tf
 
 from convforge.augment import Augmentation, draw_and_apply
 from convforge.augment.settings import Colour, Crop, Geometry, Reflection
+from convforge.composition import compose_config, project_root, settings_of
 from convforge.data import tensorflow_ops
-from convforge.data.manifest import Manifest, Split, Statistics
-from convforge.data.shards import PixelMoments, write_shards
+from convforge.data.manifest import Manifest
 from convforge.data.stream import Stream
+from convforge.progress import Progress, Verbosity
+from convforge.stages.preprocess import preprocess
 
 FULL = Augmentation(
     crop=Crop(**augment_peers.CROP),
@@ -150,32 +152,30 @@ def batches(dataset: Batches) -> Measure:
     return measure
 
 
-def write_data(folder: Path, pixels: Any) -> Manifest:
+def prepared(folder: Path, pixels: Any) -> Path:
     """The images as `convforge preprocess` leaves them."""
-    count, *shape = pixels.shape
-    moments = PixelMoments(shape[2])
-    for image in pixels[:100]:
-        moments.add(image)
-    shards = write_shards(
-        folder, "train", pixels, range(count), np.zeros(count, np.int64), shard_examples=8_192
-    )
-    return Manifest.model_construct(
-        image_shape=shape,
-        targets=[],
-        splits={"train": Split(examples=count, class_counts=[count], shards=shards)},
-        statistics=Statistics.model_validate(moments.statistics().model_dump()),
-    )
+    count, height, width, _ = pixels.shape
+    np.savez(folder / "images.npz", x=pixels, y=np.arange(count) % 2)
+    overrides = [
+        *("data=npz", f"data.path={folder / 'images.npz'}", f"data.size=[{height},{width}]"),
+        *("data.split.validation=0", "data.split.test=0", "data.shard_examples=8192"),
+    ]
+    root = project_root()
+    settings = settings_of(compose_config(root, overrides))
+    preprocess(settings, folder / "data", root, Progress(Verbosity.QUIET))
+    return folder / "data"
 
 
 def rows_of_tf_data(side: int, batch: int, count: int, folder: Path) -> dict[str, Measure]:
     pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
-    stream = Stream(folder, write_data(folder, pixels), batch, CORES)
+    shards = prepared(folder, pixels)
+    stream = Stream(shards, Manifest.read(shards), batch, CORES)
     data = tf.data.Dataset.from_tensors((tf.constant(pixels), tf.range(count)))
     data = data.rebatch(batch).repeat()
     rows = {name: batches(row(data, side, batch)) for name, row in FROM_MEMORY.items()}
     for name, augmentation in FROM_SHARDS.items():
-        shards = stream.training(seed=0, augmentation=augmentation, shuffle_bytes=64 << 20)
-        rows[name] = batches(shards.map(lambda images, labels: images))
+        shuffled = stream.training(seed=0, augmentation=augmentation, shuffle_bytes=64 << 20)
+        rows[name] = batches(shuffled.map(lambda images, labels: images))
     return rows
 
 

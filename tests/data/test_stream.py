@@ -13,8 +13,8 @@ import pytest
 from prepared_data import prepared
 from scipy.ndimage import rotate
 
-from convforge.augment import draw, numpy_ops
-from convforge.augment.settings import Augmentation, Crop, Geometry, Reflection
+from convforge.augment import colour_basis, draw, numpy_ops
+from convforge.augment.settings import Augmentation, Colour, Crop, Geometry, Reflection
 from convforge.data import tensorflow_ops
 from convforge.data.manifest import Manifest
 from convforge.data.preparation import prepare
@@ -305,6 +305,14 @@ def test_held_out_splits_come_once_and_in_order(stream: Stream, split: str, exam
     assert _all_examples(stream, split) == _all_examples(stream, split)
     assert len(set(_all_examples(stream, split))) == examples
     assert not set(_all_examples(stream, split)) & set(_all_examples(stream))
+
+
+def test_the_colour_basis_is_the_training_splits_in_both_readings(stream: Stream) -> None:
+    covariance = stream.manifest.statistics.covariance
+    for reading in ("sqrt", "lambda"):
+        basis = stream.colour_basis(Augmentation(colour=Colour(strength=0.1, reading=reading)))
+        np.testing.assert_allclose(basis, colour_basis(covariance, reading), rtol=1e-9)
+    assert stream.colour_basis(MOVED) is None
 
 
 TURNS = ("rotation", "translation_right")

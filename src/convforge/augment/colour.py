@@ -45,10 +45,36 @@ def colour_basis(covariance: ArrayLike, reading: str = "sqrt") -> np.ndarray:
     square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1] <= 3
     if not square or not np.allclose(matrix, matrix.T):
         raise ArgumentError("covariance", matrix.tolist(), "a symmetric array [C, C], C ≤ 3")
+    eigenvalues, vectors = np.linalg.eigh(matrix)
+    return scaled_directions(eigenvalues[::-1], vectors.T[::-1], reading)
+
+
+def scaled_directions(
+    variances: ArrayLike, directions: ArrayLike, reading: str = "sqrt"
+) -> np.ndarray:
+    """`colour_basis` of eigenvalues and eigenvectors that are known already.
+
+    A prepared data set holds those of its training split, so that no other machine's solver can
+    round them otherwise.
+
+    Args:
+        variances: Eigenvalues [C] of the covariance, grey levels squared.
+        directions: Their eigenvectors [C, C], one in each *row*, of length 1.
+        reading: "sqrt" or "lambda".
+
+    Returns:
+        float64 array [C, C], in grey levels, one column per direction.
+
+    Raises:
+        ArgumentError: The reading is unknown.
+
+    Example:
+        >>> scaled_directions([400.0, 100.0], [[0.6, 0.8], [0.8, -0.6]]).tolist()
+        [[12.0, 8.0], [16.0, -6.0]]
+    """
     if reading not in ("sqrt", "lambda"):
         raise ArgumentError("reading", reading, "sqrt or lambda")
-    eigenvalues, vectors = np.linalg.eigh(matrix)
-    spread, vectors = np.maximum(eigenvalues[::-1], 0.0), vectors[:, ::-1]
+    spread, vectors = np.maximum(np.asarray(variances), 0.0), np.asarray(directions).T
     largest = vectors[np.abs(vectors).argmax(axis=0), np.arange(len(vectors))]
     scale = np.sqrt(spread) if reading == "sqrt" else spread / 255.0
     return np.asarray(vectors * np.sign(largest) * scale)

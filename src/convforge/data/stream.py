@@ -21,6 +21,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from convforge import augment
+from convforge.augment.colour import scaled_directions
 from convforge.augment.parameters import threefry
 from convforge.augment.settings import Augmentation
 from convforge.data import tensorflow_ops
@@ -230,10 +231,16 @@ class Stream:
             for row in range(count)
         ]
 
-    def colour_basis(self, augmentation: Augmentation) -> NDArray[np.float64]:
-        """The principal colours of the training split, as the PCA colour reads them."""
-        covariance = self.manifest.statistics.covariance
-        return augment.colour_basis(covariance, reading=augmentation.colour.reading)
+    def colour_basis(self, augmentation: Augmentation) -> NDArray[np.float64] | None:
+        """The training split's principal colours, scaled; None where no colours are altered."""
+        if not augmentation.colour.active:
+            return None
+        components = self.manifest.statistics.principal_components
+        return scaled_directions(
+            [component.variance for component in components],
+            [component.direction for component in components],
+            augmentation.colour.reading,
+        )
 
     def examples(self, split: str) -> int:
         """The number of examples in `split`."""

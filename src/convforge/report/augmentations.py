@@ -43,7 +43,7 @@ def draw_augmentations(
 
 
 def _captions(
-    example: AugmentedExample, augmentation: Augmentation, basis: NDArray[np.floating[Any]]
+    example: AugmentedExample, augmentation: Augmentation, basis: NDArray[np.floating[Any]] | None
 ) -> list[str]:
     size = (example.image.shape[0], example.image.shape[1])
     return [
@@ -93,7 +93,7 @@ def _value(value: float | str | tuple[float, float]) -> str:
 def describe_draw(
     parameters: Mapping[str, NDArray[np.floating[Any]]],
     augmentation: Augmentation,
-    basis: NDArray[np.floating[Any]],
+    basis: NDArray[np.floating[Any]] | None,
     image_size: tuple[int, int],
 ) -> list[str]:
     """What one image's parameters came to, in a few short lines.
@@ -101,7 +101,7 @@ def describe_draw(
     Args:
         parameters: of one image, as `draw` gives them without their first axis.
         augmentation: the settings that drew; a method that is off says nothing.
-        basis: of the PCA colour, [C, C], which turns α into grey levels.
+        basis: of the PCA colour, [C, C], which turns α into grey levels; None without colour.
         image_size: (height, width), which turns shares into pixels.
     """
     lines = []
@@ -116,7 +116,7 @@ def describe_draw(
     if right or down or turn or shear or scale != 1:
         lines.append(f"turn {turn:+.1f}° shear {shear:+.1f}°")
         lines.append(f"×{scale:.2f} shift {right:+.1f} {down:+.1f}")
-    if augmentation.colour.active:
+    if basis is not None:
         shift = basis @ parameters["colour"][: len(basis)]
         kind = "colour" if len(shift) > 1 else "brightness"
         lines.append(f"{kind} " + " ".join(f"{level:+.0f}" for level in shift))

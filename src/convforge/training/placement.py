@@ -22,7 +22,7 @@ def with_augmentation(
     augmentation: Augmentation,
     *,
     seed: int,
-    colour_basis: NDArray[np.floating[Any]],
+    colour_basis: NDArray[np.floating[Any]] | None,
 ) -> keras.Model:
     """What `fit` trains, sharing all weights with `network`.
 
@@ -30,7 +30,7 @@ def with_augmentation(
         network: From float images `(batch, height, width, channels)` in 0..255.
         augmentation: The settings; `place` decides what comes back.
         seed: Of the draws.
-        colour_basis: Of the training split, [C, C].
+        colour_basis: Of the training split, [C, C]; None where no colours are altered.
 
     Returns:
         The network itself for "input"; a model of "image", "index" and "epoch" that starts with a
@@ -49,7 +49,7 @@ def with_augmentation(
 
 
 def _in_the_model(
-    network: keras.Model, augmentation: Augmentation, seed: int, colour_basis: NDArray[Any]
+    network: keras.Model, augmentation: Augmentation, seed: int, colour_basis: NDArray[Any] | None
 ) -> keras.Model:
     image = keras.Input(network.input_shape[1:], name="image")
     index, epoch = (keras.Input((), dtype="int32", name=name) for name in (INDEX, EPOCH))
@@ -63,7 +63,7 @@ class StepAugmented(keras.Model):
 
     augmentation: Augmentation
     seed: int
-    colour_basis: NDArray[Any]
+    colour_basis: NDArray[Any] | None
 
     def augmented(self, inputs: dict[str, Any]) -> Any:
         """The images that one training step sees."""
