@@ -207,7 +207,8 @@ class Stream:
     ) -> list[AugmentedExample]:
         """`images` of the training split, evenly spread over it, in each of the first `epochs`.
 
-        Exactly what `training` yields for them, since a draw depends on nothing else.
+        What `training` yields for them, since a draw depends on nothing else; where training
+        compiles, it may round the last bits of a grey level otherwise.
         """
         there = self.examples("train")
         count = min(images, there)
