@@ -107,6 +107,13 @@ def test_keras_own_weight_decay_is_another_rule() -> None:
     assert np.abs(coupled - decoupled).max() > 0.05
 
 
+# Its optimizers load Triton where PyTorch is built for CUDA, which ends a process with TensorFlow
+# in it. test_backends.py runs these tests in a process of PyTorch's own.
+beside_pytorch = pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="PyTorch's optimizer, in PyTorch's own process"
+)
+
+
 def pytorch_path(rates: list[float]) -> np.ndarray:
     weights = torch.tensor(START, requires_grad=True)
     optimizer = torch.optim.SGD([weights], lr=rates[0], momentum=0.9, weight_decay=0.05)
@@ -119,11 +126,13 @@ def pytorch_path(rates: list[float]) -> np.ndarray:
     return np.array(path)
 
 
+@beside_pytorch
 def test_a_constant_rate_gives_pytorchs_sgd() -> None:
     expected = pytorch_path([0.1] * 12)
     np.testing.assert_allclose(run(MomentumSGD(0.1, 0.9, 0.05), 12), expected, 1e-4, 1e-5)
 
 
+@beside_pytorch
 def test_a_changing_rate_parts_from_pytorchs_sgd_whose_velocity_leaves_it_out() -> None:
     rates = [0.1] * 4 + [0.01] * 4
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([3], [0.1, 0.01])
