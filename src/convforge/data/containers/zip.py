@@ -81,10 +81,15 @@ def _member(member: zipfile.ZipInfo) -> Member:
         problem = "its path leaves the archive"
     elif member.compress_type not in _METHODS:
         problem = f"compressed by a method that is not read ({member.compress_type})"
+    # In a damaged directory an offset may come out below zero.
+    elif member.header_offset < 0:
+        problem = "damaged in its archive"
+    if problem is not None:
+        return Member(name, problem=problem)
     place = _PLACE.pack(
         member.header_offset, member.compress_size, member.CRC, member.compress_type
     )
-    return Member(name, member.file_size, place, problem)
+    return Member(name, member.file_size, place)
 
 
 def _content(file: IO[bytes], place: bytes, size: int) -> bytes:
