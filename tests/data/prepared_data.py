@@ -30,7 +30,7 @@ def prepared(
     ]
     write_records(folder, {"train": reports})
     shards = [
-        Shard(file=one.file, examples=one.examples, bytes=one.bytes, sha256=one.sha256)
+        Shard(file=one.file, examples=one.examples, bytes=one.bytes, crc32c=f"{one.crc32c:08x}")
         for one in reports
     ]
     counts = np.bincount(answers, minlength=len(classes)).tolist() if classes else []

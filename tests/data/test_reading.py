@@ -45,14 +45,14 @@ def test_pixels_are_found_where_they_are_written(pixels: int, examples: int, tar
     if targets:
         answers = np.linspace(-1, 1, examples * targets, dtype=np.float32).reshape(-1, targets)
     indices = np.arange(examples) * 1000
-    record = b"".join(bytes(part) for part in encode(Chunk([images], answers, indices)))
+    record = b"".join(bytes(part) for part in encode(Chunk([[images]], answers, indices)))
     start = pixels_at(len(record), pixels)
     assert record[start : start + pixels] == images.tobytes()
     read_answers, read_indices = parse_numbers(record[start + pixels :], targets)
     np.testing.assert_array_equal(read_answers, answers)
     np.testing.assert_array_equal(read_indices, indices)
     whole = parse(record, targets)
-    assert whole.images == [images.tobytes()]
+    assert whole.images == [[images.tobytes()]]
     feature = tf.train.Example.FromString(record).features.feature
     assert list(feature["images"].bytes_list.value) == [images.tobytes()]
     assert list(feature["indices"].int64_list.value) == indices.tolist()

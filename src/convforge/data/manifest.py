@@ -30,7 +30,8 @@ class Shard(_Entry):
     file: str
     examples: int
     bytes: int
-    sha256: str
+    #: Of the file, as in TFRecord: eight hexadecimal digits.
+    crc32c: str
 
 
 class Split(_Entry):

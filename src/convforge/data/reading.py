@@ -100,14 +100,18 @@ class ShardReader:
         """As `read`, for TensorFlow, to which a text is bytes."""
         return self.read(file.decode(), int(number))
 
-    def count_named(self, file: bytes) -> NDArray[np.int64]:
-        """How many records a shard has, for TensorFlow."""
-        return np.array(len(self.records[file.decode()]), np.int64)
+    def records_named(
+        self, files: NDArray[np.object_]
+    ) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+        """File and number of every record in `files`, for TensorFlow."""
+        counts = [len(self.records[file.decode()]) for file in files]
+        numbers = [np.arange(count) for count in counts]
+        return np.repeat(files, counts), np.concatenate([np.empty(0, np.int64), *numbers])
 
     def _decoded(self, file: str, number: int, record: Record) -> Examples:
         chunk = parse(self._content(file, number, record, 0).tobytes(), self._targets)
         images = np.empty((record.examples, *self.manifest.image_shape), np.uint8)
-        for place, content in enumerate(chunk.images):
+        for place, (content,) in enumerate(chunk.images):
             try:
                 images[place] = ImageFiles().decode(bytes(content), self._decoding)
             except BadItemError as error:

@@ -6,7 +6,6 @@ process on any machine that sees the source makes the same bytes of it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
 
+import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +27,8 @@ from convforge.errors import BadItemError
 # Large enough that reading a record costs nothing beside its bytes, small enough that a few of
 # them are always in memory.
 _CHUNK_BYTES = 8 << 20
+# Of pixels that are counted and written at once: they should stay in the processor's cache.
+_PART_BYTES = 1 << 17
 
 
 class Example(NamedTuple):
@@ -82,7 +84,7 @@ class ShardReport:
     file: str
     examples: int = 0
     bytes: int = 0
-    sha256: str = ""
+    crc32c: int = 0
     records: list[Record] = field(default_factory=list)
     #: Class → number of images.
     class_counts: dict[int, int] = field(default_factory=dict)
@@ -121,13 +123,11 @@ def write_shard(job: ShardJob, stopped: Stopped, *, folder: Path) -> ShardReport
     report = ShardReport(job.file, moments=PixelMoments(job.decoding.channels))
     path = folder / job.file
     work = path.with_suffix(".partial")
-    digest = hashlib.sha256()
     with work.open("wb") as file:
         for chunk in _chunks(job, report, stopped):
-            _write_record(chunk, file, digest, report)
+            _write_record(chunk, file, report)
         file.flush()
         os.fsync(file.fileno())
-    report.sha256 = digest.hexdigest()
     work.replace(path)
     work.write_text(json.dumps(asdict(report)), encoding="utf-8")
     work.replace(_beside(path))
@@ -138,15 +138,12 @@ def _beside(path: Path) -> Path:
     return path.with_suffix(".report")
 
 
-def _write_record(
-    chunk: Chunk, file: IO[bytes], digest: hashlib._Hash, report: ShardReport
-) -> None:
+def _write_record(chunk: Chunk, file: IO[bytes], report: ShardReport) -> None:
     record = encode(chunk)
     head, tail = frame(record)
     for part in (head, *record, tail):
-        content = part if isinstance(part, bytes) else part.data
-        file.write(content)
-        digest.update(content)
+        file.write(part if isinstance(part, bytes) else part.data)
+        report.crc32c = google_crc32c.extend(report.crc32c, part)
     length = sum(map(len, record))
     examples = len(chunk.indices)
     checksum = int.from_bytes(tail, "little")
@@ -196,14 +193,25 @@ def _chunk(
     job: ShardJob, taken: Sequence[tuple[Example, bytes, NDArray[np.uint8]]], report: ShardReport
 ) -> Chunk:
     examples, contents, images = zip(*taken, strict=True)
-    pixels = np.stack(images)
+    parts = _parts(images)
     if job.statistics:
-        report.moments.add(pixels)
+        for part in parts:
+            report.moments.add(part)
+    pixels = [part.reshape(-1) for part in parts]
     return Chunk(
-        contents if job.encoded else [pixels.reshape(-1)],
+        [[content] for content in contents] if job.encoded else [pixels],
         _answers([example.answer for example in examples]),
         np.array([example.number for example in examples], np.int64),
     )
+
+
+def _parts(images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+    """The images as they are where they are large, and several as one where they are small."""
+    together = max(1, _PART_BYTES // images[0].nbytes)
+    if together == 1:
+        return list(images)
+    starts = range(0, len(images), together)
+    return [np.stack(images[start : start + together]) for start in starts]
 
 
 def _answers(answers: Sequence[int | tuple[float, ...]]) -> Answers:

@@ -279,12 +279,11 @@ class Stream:
 
     def _records(self, files: Sequence[str] | Any) -> Any:
         """File and number of every record."""
-
-        def of_file(file: Any) -> Any:
-            count = tf.numpy_function(self._reader.count_named, (file,), tf.int64)
-            return tf.data.Dataset.range(count).map(lambda number: (file, number))
-
-        return tf.data.Dataset.from_tensor_slices(files).flat_map(of_file)
+        given = tf.convert_to_tensor(files, tf.string)
+        records = tf.numpy_function(self._reader.records_named, (given,), (tf.string, tf.int64))
+        return tf.data.Dataset.from_tensor_slices(
+            tuple(tf.ensure_shape(part, (None,)) for part in records)
+        )
 
     @cached_property
     def _reader(self) -> ShardReader:

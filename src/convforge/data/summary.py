@@ -110,7 +110,7 @@ def _split(reports: Sequence[ShardReport], classes: int) -> Split:
                 file=report.file,
                 examples=report.examples,
                 bytes=report.bytes,
-                sha256=report.sha256,
+                crc32c=f"{report.crc32c:08x}",
             )
             for report in reports
         ],

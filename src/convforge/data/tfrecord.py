@@ -27,8 +27,8 @@ Buffer: TypeAlias = bytes | NDArray[np.uint8]
 class Chunk(NamedTuple):
     """Examples as a record holds them."""
 
-    #: The pixels of all images as one, or the file of each.
-    images: Sequence[Buffer]
+    #: One value of the pixels of all images, or one for the file of each; a value is in parts.
+    images: Sequence[Sequence[Buffer]]
     #: Classes `(n,)` int64, or targets `(n, targets)` float32.
     answers: Answers
     #: The examples' numbers within their split.
@@ -63,7 +63,9 @@ def encode(chunk: Chunk) -> list[Buffer]:
         feature["targets"].float_list.value.extend(chunk.answers.ravel().tolist())
     feature["indices"].int64_list.value.extend(chunk.indices.tolist())
     rest = features.SerializeToString(deterministic=True)
-    values = [part for image in chunk.images for part in (_head(1, len(image)), image)]
+    values: list[Buffer] = []
+    for parts in chunk.images:
+        values += [_head(1, sum(map(len, parts))), *parts]
     entry = _entry_heads(sum(map(len, values)))
     images = len(entry) + sum(map(len, values))
     return [_head(1, images + len(rest)) + entry, *values, rest]
@@ -72,7 +74,8 @@ def encode(chunk: Chunk) -> list[Buffer]:
 def parse(record: bytes, targets: int) -> Chunk:
     """The chunk that `encode` made `record` of."""
     feature = _Example.FromString(record).features.feature
-    return Chunk(list(feature["images"].bytes_list.value), *_numbers(feature, targets))
+    images = [[value] for value in feature["images"].bytes_list.value]
+    return Chunk(images, *_numbers(feature, targets))
 
 
 def pixels_at(record_bytes: int, pixel_bytes: int) -> int:

@@ -355,7 +355,7 @@ def _checksums(manifest: Manifest) -> Iterator[str]:
     yield f"- Digest of classes, splits, labels and images: `{manifest.digest}`"
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
     for shard in shards[:_MOST_SHARDS]:
-        yield f"- `{shard.file}`: {shard.examples:,} images, SHA-256 `{shard.sha256}`"
+        yield f"- `{shard.file}`: {shard.examples:,} images, CRC-32C `{shard.crc32c}`"
     if len(shards) > _MOST_SHARDS:
         yield f"- {len(shards) - _MOST_SHARDS:,} more shards: see `{FILE_NAME}`"
 
