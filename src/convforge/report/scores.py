@@ -70,7 +70,7 @@ def target_scores(
     Example:
         >>> actual, predicted = np.array([[10.0], [-10.0]]), np.array([[13.0], [-14.0]])
         >>> scores = target_scores(actual, predicted, ["rotation"], [5.0], "mse")
-        >>> scores["test_loss"], scores["test_mae"]
+        >>> round(scores["test_loss"], 6), scores["test_mae"]
         (0.5, 3.5)
     """
     actual, predicted = actual.astype(np.float64), predicted.astype(np.float64)
