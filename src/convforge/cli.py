@@ -483,13 +483,12 @@ def _summary(arguments: argparse.Namespace) -> None:
     if classes is not None and classes < 2:
         raise InputError(f"--classes={classes} is not allowed: give a number ≥ 2")
     numbers = settings.predicted_numbers
-    outputs = len(numbers) if numbers else classes
-    if shape is None or outputs is None:
+    if shape is None or (classes is None and not numbers):
         raise InputError(
             f"data={settings.data.name} does not say its image shape or number of classes: "
             "give --image 32x32x3 and --classes 10"
         )
-    rows = settings.model.costs(shape, outputs, regression=bool(numbers))
+    rows = settings.costs(shape, classes or 0)
     answers = ", ".join(numbers) if numbers else f"{classes} classes"
     _print_summary(f"{settings.model.name} on {_times(shape)} pixels, {answers}", rows)
 

@@ -438,6 +438,15 @@ class Settings(_Group):
         regression = isinstance(self.task, RegressionTask)
         return (self.drawn_targets or self.data.target_names) if regression else ()
 
+    def outputs(self, classes: int) -> int:
+        """How many units the net ends with: one for each number to predict, or for each class."""
+        return len(self.predicted_numbers) or classes
+
+    def costs(self, image_shape: tuple[int, ...], classes: int) -> list[LayerCost]:
+        """What each layer of the net for this task costs; see `ModelSettings.costs`."""
+        regression = bool(self.predicted_numbers)
+        return self.model.costs(image_shape, self.outputs(classes), regression=regression)
+
     @property
     def remarks(self) -> list[str]:
         """What is allowed, and does something else than its name says."""

@@ -136,13 +136,12 @@ def prepare_fit(settings: Settings, manifest: Manifest, data: Path) -> Fit:
             config.
     """
     targets = targets_of(settings, manifest)
-    shape = tuple(manifest.image_shape)
-    outputs = len(manifest.classes) if targets is None else len(targets.names)
-    settings.model.costs(shape, outputs, regression=targets is not None)
+    shape, classes = tuple(manifest.image_shape), len(manifest.classes)
+    settings.costs(shape, classes)
     model = build_model(
         settings.model.specs(regression=targets is not None),
         image_shape=shape,
-        num_classes=outputs,
+        num_classes=settings.outputs(classes),
         normalize=settings.model.normalize,
         mean=manifest.statistics.mean,
         std=manifest.statistics.std,
