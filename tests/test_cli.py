@@ -164,6 +164,7 @@ def test_a_mistake_is_one_error_line_and_exit_status_2(
         ("predict", "required: MODEL, IMAGE"),
         ("train --epochs 3", "unrecognized arguments: --epochs"),
         ("train -q -v", "not allowed with"),
+        ("preprocess --workers 0", "'0' is not a number ≥ 1"),
     ],
 )
 def test_an_argument_that_is_none_is_explained_below_the_usage(
@@ -327,6 +328,17 @@ def test_quiet_still_warns_of_files_left_out(
     assert cli.main(["preprocess", "-q", *SMALL]) == 0
     out, err = capfd.readouterr()
     assert (out, err) == ("", "warning: left out 3/broken.png: not an image\n")
+
+
+def test_any_number_of_workers_prepares_the_same(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for workers in ("1", "2"):
+        command = ["preprocess", "-q", "--workers", workers, "--out", f"out{workers}", *SMALL]
+        assert cli.main(command) == 0
+    assert capfd.readouterr() == ("", "")
+    one, two = ((project / f"out{workers}" / "manifest.json").read_text() for workers in (1, 2))
+    assert one == two
 
 
 def test_preparing_again_finds_what_is_there(

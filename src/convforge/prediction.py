@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ class ModelCard(BaseModel):
     targets: list[str] = []
     #: Height, width, channels of the pixels it takes, 0..255.
     image_shape: list[int]
+    #: How other sizes become that one, and what shows through where images are transparent.
+    geometry: Literal["resize", "center_crop"] = "resize"
+    background: int = 255
     data_digest: str
     version: str
 
@@ -90,7 +93,7 @@ def read_image(path: Path, card: ModelCard) -> NDArray[np.uint8]:
     """
     height, width, channels = card.image_shape
     try:
-        decoding = Decoding(channels, (height, width))
+        decoding = Decoding(channels, (height, width), card.geometry, card.background)
         return ImageFiles().decode(path.read_bytes(), decoding)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error

@@ -7,7 +7,8 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from PIL import Image
 
 from convforge.data.decode import Decoding, ImageFiles, RawPixels
 from convforge.errors import BadItemError
+from convforge.prediction import ModelCard, read_image
 
 FILES = ImageFiles()
 
@@ -276,6 +278,26 @@ def test_a_centre_crop_of_another_shape_keeps_the_proportions() -> None:
     )
     assert decoded.shape == (8, 4, 1)
     assert decoded.min() == 255
+
+
+@pytest.mark.parametrize("geometry", ["resize", "center_crop"])
+def test_a_model_sees_a_file_as_it_saw_those_that_it_learned_from(
+    tmp_path: Path, geometry: Literal["resize", "center_crop"]
+) -> None:
+    clear = Image.open(io.BytesIO(picture(3, 30, 50))).convert("RGBA")
+    clear.putalpha(90)
+    (tmp_path / "photo.png").write_bytes(encoded(clear))
+    card = ModelCard(
+        name="net",
+        classes=["a", "b"],
+        image_shape=[8, 8, 3],
+        geometry=geometry,
+        background=7,
+        data_digest="",
+        version="",
+    )
+    expected = decode(encoded(clear), channels=3, size=(8, 8), geometry=geometry, background=7)
+    np.testing.assert_array_equal(read_image(tmp_path / "photo.png", card), expected)
 
 
 def test_as_it_is_nothing_is_resized() -> None:

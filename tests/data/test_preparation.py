@@ -561,3 +561,32 @@ def test_stored_originals_and_stored_pixels_are_read_back_the_same(tmp_path: Pat
         ]
         assert len(read[store]) == 34
     assert read["pixels"] == read["encoded"]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["cat/small/{n}.png", "cat/large/{n}.png", "dog/small/{n}.png"], "lies deeper than CLASS"),
+        (["{n}.png"], "in no class folder"),
+        (["train/cat/{n}.png", "dog/{n}.png"], r"dog/ lies in no train/"),
+    ],
+    ids=["deeper", "flat", "mixed"],
+)
+def test_layouts_that_are_not_known_are_refused_and_never_taken_for_others(
+    tmp_path: Path, names: list[str], expected: str
+) -> None:
+    files = {
+        name.format(n=n): picture(100 * place + n)
+        for place, name in enumerate(names)
+        for n in range(5)
+    }
+    with pytest.raises(InputError, match=expected):
+        _prepare(tmp_path, files)
+
+
+def test_kaggles_unlabelled_test_images_are_reported(tmp_path: Path) -> None:
+    files = {f"train/{name}": content for name, content in FILES.items()}
+    manifest = _prepare(tmp_path, {**files, "test/0.png": picture(900)})
+    assert [(item.name, item.reason) for item in manifest.bad_items] == [
+        ("test/0.png", "in test/, but in no class folder")
+    ]

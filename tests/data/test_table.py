@@ -177,3 +177,71 @@ def test_classes_and_numbers_exclude_each_other(
 ) -> None:
     with pytest.raises(ValueError, match=expected):
         _prepare(tmp_path, _folder(tmp_path) / "t.csv", **changes)
+
+
+def _reasons(manifest: Manifest) -> dict[str, str]:
+    return {item.name: item.reason for item in manifest.bad_items}
+
+
+def test_a_listed_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
+    rows = [*_rows(), {**_rows()[0], "file": "photos/gone.png"}]
+    manifest = _prepare(tmp_path, write_csv(_folder(tmp_path) / "t.csv", rows))
+    assert _reasons(manifest) == {"photos/gone.png": "in the table, but not there"}
+    assert manifest.counts.found == 21
+
+
+def test_files_that_are_not_listed_are_counted(tmp_path: Path) -> None:
+    manifest = _prepare(tmp_path, write_csv(_folder(tmp_path) / "t.csv", _rows()[:-3]))
+    # Three images, and the table itself.
+    assert manifest.passed_over == {"not in the table": 4}
+    assert manifest.counts.found == 17
+
+
+def test_a_file_that_is_listed_twice_counts_once_and_not_with_two_answers(tmp_path: Path) -> None:
+    rows = _rows()
+    other = {**rows[4], "class": "b" if rows[4]["class"] == "a" else "a"}
+    manifest = _prepare(tmp_path, write_csv(_folder(tmp_path) / "t.csv", [*rows, rows[2], other]))
+    assert _reasons(manifest) == {rows[4]["file"]: "listed more than once, with different answers"}
+    assert manifest.counts.used == 19
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"class": " "}, "class is empty"),
+        ({"split": "holdout"}, "split='holdout' is not train, validation or test"),
+        ({"file": "../secret.png"}, "its path leaves the folder"),
+        ({"file": "/etc/secret.png"}, "its path leaves the folder"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_reported_with_its_file(
+    tmp_path: Path, change: dict[str, str], reason: str
+) -> None:
+    rows = _rows()
+    rows[3] |= change
+    table = write_csv(_folder(tmp_path) / "t.csv", rows)
+    manifest = _prepare(tmp_path, table, split_column="split")
+    assert reason in _reasons(manifest).values()
+    assert manifest.counts.used == 19
+
+
+def test_windows_separators_and_dots_in_a_table_are_understood(tmp_path: Path) -> None:
+    rows = _rows()
+    rows[3]["file"] = rows[3]["file"].replace("/", "\\")
+    rows[4]["file"] = f"./{rows[4]['file']}"
+    manifest = _prepare(tmp_path, write_csv(_folder(tmp_path) / "t.csv", rows))
+    assert manifest.bad_items == []
+    assert manifest.counts.used == 20
+
+
+def test_a_table_of_other_files_is_one_plain_error(tmp_path: Path) -> None:
+    rows = [{**row, "file": f"elsewhere/{row['file']}"} for row in _rows()]
+    with pytest.raises(InputError, match=r"lists no file that is in .*'elsewhere/photos/0\.png'"):
+        _prepare(tmp_path, write_csv(_folder(tmp_path) / "t.csv", rows))
+
+
+def test_numbers_beyond_float32_are_reported(tmp_path: Path) -> None:
+    rows = _rows()
+    rows[3]["tilt"] = 1e39
+    manifest = _prepare(tmp_path, write_csv(_folder(tmp_path) / "t.csv", rows), **NUMBERS)
+    assert _reasons(manifest) == {NAMES[3]: "tilt='1e+39' is not finite"}

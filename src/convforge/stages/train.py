@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 import convforge
 from convforge.composition import project_root, read_params
+from convforge.data.manifest import FILE_NAME as MANIFEST
 from convforge.data.manifest import Manifest
 from convforge.progress import Progress
 from convforge.settings import MLflowTracking, Settings, resolve_path
@@ -172,6 +173,8 @@ def _show_data(
     source = resolve_path(settings.data.path, root)
     for file in report_data(data, manifest, folder, source, most_bytes=_MOST_SHOWN_BYTES):
         journal.artifact(file, DATA)
+    # It names every image that was left out, the card a few of each kind.
+    journal.artifact(Path(shutil.copy2(data / MANIFEST, folder)), DATA)
 
 
 def _save(fit: Any, out: Path, manifest: Manifest, journal: Journal) -> None:
@@ -183,6 +186,8 @@ def _save(fit: Any, out: Path, manifest: Manifest, journal: Journal) -> None:
         classes=[] if fit.targets else manifest.classes,
         targets=list(fit.targets.names) if fit.targets else [],
         image_shape=manifest.image_shape,
+        geometry="center_crop" if fit.settings.data.geometry == "center_crop" else "resize",
+        background=fit.settings.data.background,
         data_digest=manifest.digest,
         version=convforge.__version__,
     )

@@ -68,9 +68,9 @@ class Table:
                 f"data.path={self.path} lists no file that is in {self.contents.path}{example}"
             )
         index.run(
-            "INSERT INTO items (name, folder, size, place, problem) "
-            "SELECT DISTINCT name, '', 0, x'', 'in the table, but not there' FROM listed "
-            "WHERE name NOT IN (SELECT name FROM items)"
+            "INSERT INTO items (name, folder, size, place, problem) SELECT name, '', 0, x'', "
+            "COALESCE(MIN(problem), 'in the table, but not there') FROM listed "
+            "WHERE name NOT IN (SELECT name FROM items) GROUP BY name"
         )
         index.run(
             "UPDATE items SET given = told.given, label = told.label, targets = told.targets, "
@@ -139,7 +139,7 @@ def _number(row: Mapping[str, Any], column: str) -> float:
     except (TypeError, ValueError):
         raise BadItemError(f"{column}={value!r} is not a number") from None
     # What the shards hold is float32.
-    if not math.isfinite(number) or abs(number) > np.finfo(np.float32).max:
+    if not math.isfinite(number) or abs(number) > float(np.finfo(np.float32).max):
         raise BadItemError(f"{column}={value!r} is not finite")
     return number
 
