@@ -159,7 +159,7 @@ def test_the_run_shows_the_data_it_learned_from(tracked: Tracked, digits: Path) 
     run = tracked.state["run_id"]
     names = {item.path for item in tracked.client.list_artifacts(run, "data")}
     sheets = {f"data/contact_sheet_{digit}.png" for digit in range(10)}
-    assert names == {"data/card.md", "data/overview.png", *sheets}
+    assert names == {"data/card.md", "data/manifest.json", "data/overview.png", *sheets}
     card = Path(tracked.client.download_artifacts(run, "data/card.md"))
     assert Manifest.read(digits).digest in card.read_text(encoding="utf-8")
 
