@@ -279,4 +279,4 @@ def test_training_on_a_table_of_numbers_shows_them_too(
     assert cli.main(["train", "-q", *table, *task, "trainer.epochs=1"]) == 0
     (run,) = (project / "outputs" / "train").iterdir()
     names = {path.name for path in (run / "data").iterdir()}
-    assert names == {CARD, "contact_sheet_angle.png"}
+    assert names == {CARD, "contact_sheet_angle.png", "manifest.json"}
