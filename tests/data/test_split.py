@@ -193,9 +193,52 @@ def test_a_training_image_that_is_held_out_too_is_dropped(assigned: Any, tmp_pat
 def test_duplicates_are_kept_or_refused_where_the_config_says_so(assigned: Any) -> None:
     assert len(assigned(_with_copies(), validation=0, test=0, duplicates="keep")["train"]) == 12
     with pytest.raises(
-        InputError, match=r"2 training images.*train/a/3\.png is test/test/a/0\.png"
+        InputError, match=r"2 images stand in two splits.*train/a/3\.png is test/test/a/0\.png"
     ):
         assigned(_with_copies(), validation=0, test=0, duplicates="error")
+
+
+def test_a_validation_image_that_is_a_test_image_is_refused_where_duplicates_are(
+    assigned: Any,
+) -> None:
+    train, held = _items(6, "ab", "train"), _items(2, "ab", "test") + _items(2, "ab", "validation")
+    held[6] = (*held[6][:3], held[1][3])
+    assert len(assigned(train + held, validation=0, test=0)["validation"]) == 4
+    with pytest.raises(
+        InputError, match=r"1 image stands in two.*validation/b/0\.png is test/test/a/1\.png"
+    ):
+        assigned(train + held, validation=0, test=0, duplicates="error")
+
+
+@pytest.mark.parametrize("size", [6, 0.5])
+@pytest.mark.parametrize("duplicates", ["drop_from_train", "keep"])
+@pytest.mark.parametrize(("given", "taken"), [("test", "validation"), ("validation", "test")])
+def test_an_image_that_is_held_out_is_not_taken_for_the_other_held_out_split(
+    assigned: Any, given: str, taken: str, duplicates: str, size: float
+) -> None:
+    """The data bring one; of the training images, half are also in that one."""
+    train, held = _items(20, split="train"), _items(10, split=given)
+    copies = [(*item[:3], other[3]) for item, other in zip(train[::2], held, strict=True)]
+    splits = assigned(
+        [*copies, *train[1::2], *held], duplicates=duplicates, **{given: 0, taken: size}
+    )
+    names = {item[0] for item in copies}
+    assert splits[taken]
+    assert _names(splits[taken]).isdisjoint(names)
+    kept = names if duplicates == "keep" else set()
+    assert _names(splits["train"]) & names == kept
+    assert len(splits[given]) == 30
+
+
+def test_copies_that_an_exact_count_parts_do_not_end_in_both_held_out_splits(
+    assigned: Any,
+) -> None:
+    """All of a class are copies of one image, of which the test split takes some."""
+    copies = [(f"a/{n}.png", "a", None, b"c" * 24) for n in range(20)]
+    splits = assigned([*copies, *_items(20, "b")], validation=6, test=12)
+    assert {label for _, label in splits["test"]} == {"a", "b"}
+    assert {label for _, label in splits["validation"]} == {"b"}
+    assert {label for _, label in splits["train"]} == {"b"}
 
 
 def test_positions_are_numbered_without_gaps(tmp_path: Path) -> None:

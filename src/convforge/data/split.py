@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from convforge.data.examination import HASH_BYTES
 from convforge.data.index import Index
 from convforge.errors import InputError
+from convforge.wording import classes_counted, counted
 
 if TYPE_CHECKING:
     from convforge.settings import SplitSettings
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 SPLITS = ("train", "validation", "test")
 # Of the hash, for the order and for each split that is taken: independent numbers of 64 bits.
 _NUMBER_BYTES = HASH_BYTES // len(SPLITS)
+# What a split that the data lack may be taken out of.
+_TAKEABLE = "split = 'train' AND twin IS NULL"
 
 
 def assign(index: Index, sizes: SplitSettings, duplicates: str) -> None:
@@ -35,17 +38,21 @@ def assign(index: Index, sizes: SplitSettings, duplicates: str) -> None:
         index: with every item's hash.
         sizes: of the splits that the source does not bring.
         duplicates: what happens to a training image that stands in another split too:
-            "drop_from_train", "keep" or "error".
+            "drop_from_train", "keep" or "error". Whatever it is, such an image is not taken for
+            the other of the two splits that are held out.
 
     Raises:
         InputError: some items name a split and others do not, a class is too small, nothing is
             left to train on, or there are duplicates and they are an error.
     """
     _start_from_given(index)
+    index.run("CREATE INDEX items_by_hash ON items (hash)")
     for split, size in (("test", sizes.test), ("validation", sizes.validation)):
         if not index.all("SELECT 1 FROM items WHERE split = ? LIMIT 1", split):
+            _find_twins(index)
             _take(index, size, split)
-    _find_duplicates(index, duplicates)
+    _find_twins(index)
+    _treat_duplicates(index, duplicates)
     if not index.all("SELECT 1 FROM items WHERE split = 'train' LIMIT 1"):
         raise InputError(
             "no image is left to train on: data.split.validation and data.split.test take all, "
@@ -77,22 +84,22 @@ def _start_from_given(index: Index) -> None:
 
 
 def _take(index: Index, size: float, split: str) -> None:
-    """Take a new split out of the training images."""
+    """Take a new split out of the training images that are held out nowhere else."""
     if isinstance(size, float):
         threshold = ceil(size * 2 ** (8 * _NUMBER_BYTES)).to_bytes(_NUMBER_BYTES + 1, "big")[1:]
         index.run(
-            f"UPDATE items SET split = ? WHERE split = 'train' AND {_number(split)} < ?",
+            f"UPDATE items SET split = ? WHERE {_TAKEABLE} AND {_number(split)} < ?",
             *(split, threshold),
         )
         return
     members = dict(
         index.all(
-            "SELECT label, COUNT(*) FROM items WHERE split = 'train' GROUP BY label ORDER BY label"
+            f"SELECT label, COUNT(*) FROM items WHERE {_TAKEABLE} GROUP BY label ORDER BY label"
         )
     )
     for label, count in _shares(size, members, split).items():
         index.run(
-            "UPDATE items SET split = ? WHERE id IN (SELECT id FROM items WHERE split = 'train' "
+            f"UPDATE items SET split = ? WHERE id IN (SELECT id FROM items WHERE {_TAKEABLE} "
             f"AND label = ? ORDER BY {_number(split)}, name, id LIMIT ?)",
             *(split, label, count),
         )
@@ -103,8 +110,9 @@ def _shares(total: int, members: Mapping[str, int], split: str) -> dict[str, int
     most = {label: count - 1 for label, count in members.items()}
     if total > sum(most.values()):
         raise InputError(
-            f"data.split.{split}={total} is too large: {sum(members.values()):,} images of "
-            f"{len(members)} classes can give {sum(most.values()):,}, so that every class keeps one"
+            f"data.split.{split}={total} is too large: {counted(sum(members.values()), 'image')} "
+            f"of {classes_counted(len(members))} can give {sum(most.values()):,}, so that every "
+            "class keeps one"
         )
     everybody = sum(members.values())
     exact = {label: total * count / everybody for label, count in members.items()}
@@ -117,20 +125,30 @@ def _shares(total: int, members: Mapping[str, int], split: str) -> dict[str, int
     return shares
 
 
-def _find_duplicates(index: Index, policy: str) -> None:
+def _find_twins(index: Index) -> None:
     """Note, for each training image that is also in a split held out, its twin there."""
-    index.run("CREATE INDEX items_by_hash ON items (hash)")
+    twins = "FROM items AS twin WHERE twin.hash = items.hash AND twin.split <> 'train'"
     index.run(
-        "UPDATE items SET twin = (SELECT twin.split || '/' || twin.name FROM items AS twin "
-        "WHERE twin.hash = items.hash AND twin.split <> 'train' ORDER BY twin.id LIMIT 1) "
-        "WHERE split = 'train'"
+        f"UPDATE items SET twin = (SELECT twin.split || '/' || twin.name {twins} "
+        f"ORDER BY twin.id LIMIT 1) WHERE {_TAKEABLE} AND EXISTS (SELECT 1 {twins})"
     )
-    copies = index.one("SELECT COUNT(*) FROM items WHERE twin IS NOT NULL")
-    if copies and policy == "error":
-        name, twin = index.all("SELECT name, twin FROM items WHERE twin IS NOT NULL LIMIT 1")[0]
-        raise InputError(
-            f"{copies} training images are held out as well and data.duplicates=error: {name} is "
-            f"{twin}"
-        )
+
+
+def _treat_duplicates(index: Index, policy: str) -> None:
+    if policy == "error":
+        _refuse_duplicates(index)
     if policy == "drop_from_train":
         index.run("UPDATE items SET split = NULL WHERE twin IS NOT NULL")
+
+
+def _refuse_duplicates(index: Index) -> None:
+    pairs = index.all(
+        "SELECT split || '/' || name, twin FROM items WHERE twin IS NOT NULL UNION ALL "
+        "SELECT one.split || '/' || one.name, other.split || '/' || other.name FROM items AS one "
+        "JOIN items AS other ON other.hash = one.hash "
+        "WHERE one.split = 'validation' AND other.split = 'test'"
+    )
+    if pairs:
+        found = counted(len(pairs), "image stands", "images stand")
+        name, twin = pairs[0]
+        raise InputError(f"{found} in two splits and data.duplicates=error: {name} is {twin}")
