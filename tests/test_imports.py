@@ -16,7 +16,17 @@ SOURCE = Path(convforge.__file__).parent
 
 # From the ground up. A part may import itself and what stands before it.
 LIBRARY = ["geometry", "layers", "losses", "optimizers", "augment", "models"]
-PIPELINE = ["errors", "settings", "progress", "data", "tracking", "training", "report", "stages"]
+PIPELINE = [
+    "errors",
+    "wording",
+    "settings",
+    "progress",
+    "data",
+    "tracking",
+    "training",
+    "report",
+    "stages",
+]
 # What the library's parts may import of one another.
 ALLOWED = {
     "geometry": set(),

@@ -19,6 +19,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
+from convforge.wording import counted
+
 
 class Verbosity(IntEnum):
     """How much is said; errors always are."""
@@ -118,7 +120,8 @@ class Progress:
             task = Task(name, unit, total)
             yield task
         if closing:
-            self.say(f"{name}: {task.done:,} {unit}, {task.rate:,.0f} {unit}/s")
+            done = counted(task.done, unit.removesuffix("s"), unit)
+            self.say(f"{name}: {done}, {task.rate:,.0f} {unit}/s")
 
     def _live(self) -> RichProgress:
         return RichProgress(

@@ -98,7 +98,7 @@ def test_what_is_left_out_is_grouped_by_reason_the_commonest_first(manifest: Man
 
 def test_small_and_uneven_classes_are_pointed_out(manifest: Manifest, digits: Path) -> None:
     card = data_card(manifest, None)
-    assert r"1 of 2 classes have fewer than 20 training images: a\|b\*\<i\>␣." in card
+    assert r"1 of 2 classes has fewer than 20 training images: a\|b\*\<i\>␣." in card
     assert "Uneven classes: 5 to 25 training images." in card
     assert "No test images" in card
     even = data_card(Manifest.read(digits), None)

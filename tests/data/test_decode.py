@@ -138,9 +138,67 @@ def test_sixteen_bit_rgb_keeps_its_brightness() -> None:
     assert decode(png, channels=3).tolist() == [[[255, 128, 0], [0, 1, 255]]]
 
 
-def test_grey_above_one_bit_in_floating_point_is_not_wrapped_around() -> None:
-    image = Image.fromarray(np.array([[0.0, 255.0, 300.0]], np.float32))
-    assert decode(encoded(image, "TIFF"), channels=1).ravel().tolist() == [0, 255, 255]
+def test_fractions_in_floating_point_reach_from_black_to_white() -> None:
+    image = Image.fromarray(np.array([[0.0, 0.25, 0.5, 1.0]], np.float32))
+    assert decode(encoded(image, "TIFF"), channels=1).ravel().tolist() == [0, 64, 128, 255]
+
+
+@pytest.mark.parametrize("levels", [[0.0, 255.0], [-0.5, 0.5], [0.0, 1.001]])
+def test_floating_point_levels_that_are_no_fractions_are_refused(levels: list[float]) -> None:
+    """Whether 255 or 65535 is white cannot be known, and must not be guessed for each image."""
+    content = encoded(Image.fromarray(np.array([levels], np.float32)), "TIFF")
+    expected = rf"floating-point pixels from {levels[0]:g} to {levels[1]:g}: scale them to 0 to 1"
+    with pytest.raises(BadItemError, match=expected):
+        decode(content, channels=1)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM", "JPEG2000"])
+def test_sixteen_bits_are_taken_as_using_their_whole_range(kind: str) -> None:
+    deep = np.array([[0, 4095, 32768, 65535]], np.uint16)
+    content = encoded(Image.fromarray(deep), kind)
+    assert decode(content, channels=1).ravel().tolist() == [0, 15, 128, 255]
+
+
+@pytest.mark.parametrize(("white", "bits"), [(1023, 10), (4095, 12), (16383, 14)])
+def test_a_tiff_that_says_how_many_of_its_bits_it_uses_is_as_light_as_it_was(
+    white: int, bits: int
+) -> None:
+    deep = np.array([[0, 1 << (bits - 1), white]], np.uint16)
+    content = encoded(Image.fromarray(deep), "TIFF", tiffinfo={281: white})
+    assert decode(content, channels=1).ravel().tolist() == [0, 128, 255]
+
+
+def test_a_highest_level_that_is_this_images_own_does_not_make_it_lighter() -> None:
+    deep = np.array([[0, 5000, 20000]], np.uint16)
+    content = encoded(Image.fromarray(deep), "TIFF", tiffinfo={281: 20000})
+    assert decode(content, channels=1).ravel().tolist() == [0, 19, 78]
+
+
+def test_a_level_above_the_highest_that_a_tiff_names_is_refused() -> None:
+    deep = np.array([[0, 4096]], np.uint16)
+    content = encoded(Image.fromarray(deep), "TIFF", tiffinfo={281: 4095})
+    with pytest.raises(BadItemError, match="pixels from 0 to 4096: scale them to 0 to 4095"):
+        decode(content, channels=1)
+
+
+def test_twelve_bits_packed_in_a_tiff_reach_from_black_to_white() -> None:
+    """Pillow writes no such file, so here is one by hand: the levels 0, 2048, 4095, 1024."""
+    rows = bytes.fromhex("000800fff400")
+    entries = [(256, 4), (257, 1), (258, 12), (259, 1), (262, 1), (273, 0), (277, 1), (278, 1)]
+    entries.append((279, len(rows)))
+    start = 8 + 2 + 12 * len(entries) + 4
+    directory = struct.pack("<H", len(entries))
+    for tag, value in entries:
+        directory += struct.pack("<HHII", tag, 4, 1, start if tag == 273 else value)
+    content = b"II*\0" + struct.pack("<I", 8) + directory + bytes(4) + rows
+    assert decode(content, channels=1).ravel().tolist() == [0, 128, 255, 64]
+
+
+@pytest.mark.parametrize("levels", [[-1, 7], [0, 65536]])
+def test_whole_numbers_beyond_sixteen_bits_are_refused(levels: list[int]) -> None:
+    content = encoded(Image.fromarray(np.array([levels], np.int32)), "TIFF")
+    with pytest.raises(BadItemError, match=f"pixels from {levels[0]} to {levels[1]}: scale them"):
+        decode(content, channels=1)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,9 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _ORIENTATION = 0x0112
+_MAX_SAMPLE_VALUE = 281
+# White in 16 bits, and where cameras and scanners use 10, 12 or 14 of them.
+_WHITE, _FEWER_BITS = 65535, (1023, 4095, 16383)
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -156,8 +159,15 @@ class ImageFiles:
     """Items are image files of any common format; the content decides, not the name.
 
     Of an animation the first frame is taken. The EXIF orientation is applied. Palettes, CMYK and
-    other colours become RGB, transparent parts show the background, 16 bits are reduced to the
-    high 8. Colour profiles are not applied.
+    other colours become RGB, transparent parts show the background. Colour profiles are not
+    applied.
+
+    Of grey levels in 16 bits 65535 is white, and the high 8 bits are taken; a TIFF that says it
+    uses 9 to 15 of them (BitsPerSample, or a MaxSampleValue of 1023, 4095 or 16383) is white at
+    its own maximum. PNG, PPM and JPEG 2000 fill the range by their standards. Fractions, in
+    floating-point TIFF, are 0 to 1. Of RGB in 16 bits the decoder gives the high 8 only. Levels
+    outside are refused, since to guess another white would make one image of a set lighter than
+    the next.
     """
 
     @_bad_items
@@ -253,13 +263,9 @@ def _wanted(image: Any, decoding: Decoding) -> tuple[int, int]:
 def _coloured(image: Any, decoding: Decoding) -> Any:
     """The image as grey or RGB."""
     if image.mode.startswith("I"):
-        deep = np.asarray(image).astype(np.int64) >> 8
-        image = Image.fromarray(deep.clip(0, 255).astype(np.uint8))
+        image = Image.fromarray(_of_integers(np.asarray(image), _white(image)))
     elif image.mode == "F":
-        levels = np.asarray(image)
-        if not np.isfinite(levels).all():
-            raise BadItemError("pixels that are not finite")
-        image = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
+        image = Image.fromarray(_of_fractions(np.asarray(image)))
     elif image.has_transparency_data:
         level = decoding.background
         behind = Image.new("RGBA", image.size, (level, level, level, 255))
@@ -267,6 +273,41 @@ def _coloured(image: Any, decoding: Decoding) -> Any:
     mode = "L" if decoding.channels == 1 else "RGB"
     # Converting to the mode that it has would copy it.
     return image if image.mode == mode else image.convert(mode)
+
+
+def _of_fractions(levels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    if not np.isfinite(levels).all():
+        raise BadItemError("pixels that are not finite")
+    least, most = float(levels.min()), float(levels.max())
+    if least < 0 or most > 1:
+        raise BadItemError(
+            f"floating-point pixels from {least:.6g} to {most:.6g}: scale them to 0 to 1"
+        )
+    return _rounded(255 * levels)
+
+
+def _of_integers(levels: NDArray[np.integer], white: int) -> NDArray[np.uint8]:
+    least, most = int(levels.min()), int(levels.max())
+    if least < 0 or most > white:
+        raise BadItemError(f"pixels from {least} to {most}: scale them to 0 to {white}")
+    return (levels >> 8).astype(np.uint8) if white == _WHITE else _rounded(levels * (255 / white))
+
+
+def _rounded(levels: NDArray[np.floating]) -> NDArray[np.uint8]:
+    whole: NDArray[np.uint8] = np.rint(levels).astype(np.uint8)
+    return whole
+
+
+def _white(image: Any) -> int:
+    """The level that stands for white in an image of more than 8 bits."""
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
+    if 8 < bits < 16:
+        return int(2**bits - 1)
+    # TIFF means it as the highest level in this one image. Where that is all ones, it is white.
+    said = tags.get(_MAX_SAMPLE_VALUE, _WHITE)
+    highest = said[0] if isinstance(said, tuple) else said
+    return int(highest) if highest in _FEWER_BITS else _WHITE
 
 
 def _fitted(image: Any, size: tuple[int, int], decoding: Decoding) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from convforge.data.index import Index
+from convforge.data.shards import DARK
+from convforge.wording import classes_counted, counted
 
 _EXTENSIONS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -57,19 +59,22 @@ def find_copies(index: Index) -> Iterator[str]:
         "WHERE one.split = 'validation' AND other.split = 'test'"
     )
     if held:
-        yield f"{len(held)} validation images are test images as well: {_pairs(held)}"
+        one, many = "validation image is a test image", "validation images are test images"
+        yield f"{counted(len(held), one, many)} as well: {_pairs(held)}"
     labels = index.all(
         "SELECT MIN(name), MAX(name) FROM items WHERE problem IS NULL GROUP BY hash "
         "HAVING COUNT(DISTINCT label) > 1 ORDER BY MIN(name)"
     )
     if labels:
-        yield f"{len(labels)} images stand in more than one class: {_pairs(labels)}"
+        stand = counted(len(labels), "image stands", "images stand")
+        yield f"{stand} in more than one class: {_pairs(labels)}"
     within = index.one(
         "SELECT COALESCE(SUM(copies - 1), 0) FROM (SELECT COUNT(*) AS copies FROM items "
         "WHERE split IS NOT NULL GROUP BY hash, split)"
     )
     if within:
-        yield f"{within:,} images are copies of others in their split"
+        one, many = "image is a copy of another", "images are copies of others"
+        yield f"{counted(within, one, many)} in their split"
 
 
 def find_wrong_extensions(index: Index) -> Iterator[str]:
@@ -82,14 +87,28 @@ def find_wrong_extensions(index: Index) -> Iterator[str]:
         number = index.one(f"SELECT COUNT(*) {query}", kind, *wrong)
         if number:
             (example,) = index.all(f"SELECT name {query} ORDER BY id LIMIT 1", kind, *wrong)[0]
-            yield f"{number:,} files are {kind} by content and not by name, such as {example}"
+            files = counted(number, "file is", "files are")
+            yield f"{files} {kind} by content and not by name, such as {example}"
+
+
+def find_dark(index: Index, items: Sequence[Sequence[int]]) -> Iterator[str]:
+    """Images that are black or nearly so; `items` are those of each shard."""
+    number = sum(map(len, items))
+    if number:
+        first = min(map(min, filter(None, items)))
+        name = index.one("SELECT name FROM items WHERE id = ?", first)
+        are = counted(number, "image is", "images are")
+        yield (
+            f"{are} black or nearly so, no level above {DARK} of 255, such as {name}; where files "
+            "of 16 bits use only some of them, scale these to the full range"
+        )
 
 
 def _classes(labels: Sequence[tuple[str]], what: str) -> Iterator[str]:
     if labels:
         names = [label for (label,) in labels[:_EXAMPLES]]
         dots = ", …" if len(labels) > _EXAMPLES else ""
-        yield f"{len(labels)} classes {what}: {', '.join(names)}{dots}"
+        yield f"{classes_counted(len(labels))} {what}: {', '.join(names)}{dots}"
 
 
 def _pairs(pairs: Sequence[tuple[str, str]]) -> str:

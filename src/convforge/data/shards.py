@@ -24,6 +24,8 @@ from convforge.data.tfrecord import HEAD_BYTES, TAIL_BYTES, Answers, Chunk, enco
 from convforge.data.workers import Stopped, StoppedError
 from convforge.errors import BadItemError
 
+#: Of 255. What 12 bits reach where they are taken for 16.
+DARK = 15
 # Large enough that reading a record costs nothing beside its bytes, small enough that a few of
 # them are always in memory.
 _CHUNK_BYTES = 8 << 20
@@ -88,6 +90,8 @@ class ShardReport:
     records: list[Record] = field(default_factory=list)
     #: Class → number of images.
     class_counts: dict[int, int] = field(default_factory=dict)
+    #: Items of which no pixel is lighter than `DARK`.
+    dark: list[int] = field(default_factory=list)
     #: Item and the reason why it is not in the shard.
     bad: list[tuple[int, str]] = field(default_factory=list)
     moments: PixelMoments = field(default_factory=lambda: PixelMoments(0))
@@ -197,12 +201,21 @@ def _chunk(
     if job.statistics:
         for part in parts:
             report.moments.add(part)
+    dark = np.concatenate([_lightest(part) for part in parts]) <= DARK
+    report.dark += [examples[place].id for place in np.flatnonzero(dark)]
     pixels = [part.reshape(-1) for part in parts]
     return Chunk(
         [[content] for content in contents] if job.encoded else [pixels],
         _answers([example.answer for example in examples]),
         np.array([example.number for example in examples], np.int64),
     )
+
+
+def _lightest(part: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The highest level in each image of a part."""
+    images = part if part.ndim == 4 else part[None]
+    lightest: NDArray[np.uint8] = images.reshape(len(images), -1).max(axis=1)
+    return lightest
 
 
 def _parts(images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:

@@ -44,6 +44,7 @@ def summarise(
         *findings.find_lost_classes(index, classes),
         *findings.find_copies(index),
         *findings.find_wrong_extensions(index),
+        *findings.find_dark(index, [report.dark for split in reports.values() for report in split]),
     )
     return Manifest(
         name=settings.name,

@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from convforge.data.manifest import Manifest
 from convforge.data.samples import sample_classes, sample_targets
 from convforge.report.data_card import class_counts, one_line
+from convforge.wording import classes_counted, counted
 
 # Up to this many classes have a sheet each; more would be too many files for anybody to open.
 _MOST_SHEETS = 20
@@ -135,7 +136,8 @@ def _draw_overview(
         classes = range(start, min(start + table.classes_a_page, len(tiles)))
         title = manifest.name if pages == 1 else f"{manifest.name}, page {page + 1} of {pages}"
         if page == drawn - 1 and pages > drawn:
-            title += f" ({len(tiles) - classes.stop:,} more classes are not drawn)"
+            more = counted(len(tiles) - classes.stop, "more class is", "more classes are")
+            title += f" ({more} not drawn)"
         name = "overview.png" if page == 0 else f"overview_{page + 1}.png"
         pictures.append(_save(_overview_page(manifest, title, classes, tiles, table), out / name))
     return pictures
@@ -191,8 +193,8 @@ def _overview_page(
     sheet, draw = _canvas(width, top + rows * table.row_height + _MARGIN)
     shape = "×".join(map(str, manifest.image_shape))
     splits = " / ".join(manifest.splits)
-    note = f"{shape} pixels, {len(manifest.classes):,} classes, each with its number and its "
-    _head(draw, width, title, f"{note}{splits} images; training images shown")
+    note = f"{shape} pixels, {classes_counted(len(manifest.classes))}, each with its number and "
+    _head(draw, width, title, f"{note}its {splits} images; training images shown")
     for place, number in enumerate(classes):
         x = _MARGIN + place // _OVERVIEW_ROWS * table.block_width
         y = top + place % _OVERVIEW_ROWS * table.row_height
@@ -220,7 +222,8 @@ def _class_sheet(manifest: Manifest, number: int, tiles: Sequence[Image.Image]) 
     sheet, draw = _canvas(width, top + lines * (cell[1] + _GAP) + _MARGIN)
     counts = zip(class_counts(manifest, number), manifest.splits, strict=True)
     note = ", ".join(f"{count:,} {split}" for count, split in counts)
-    note = f"class {number} of {manifest.name}: {note}; {len(tiles)} training images shown"
+    shown = counted(len(tiles), "training image")
+    note = f"class {number} of {manifest.name}: {note}; {shown} shown"
     _head(draw, width, manifest.classes[number], note)
     _paste(sheet, tiles, cell, (_MARGIN, top), _SHEET_COLUMNS)
     return sheet
@@ -252,7 +255,7 @@ def _target_sheet(
     sheet, draw = _canvas(sheet_width, top + lines * (cell[1] + _GAP) + _MARGIN)
     target = manifest.targets[number]
     note = (
-        f"{manifest.name}: {manifest.splits['train'].examples:,} training images, "
+        f"{manifest.name}: {counted(manifest.splits['train'].examples, 'training image')}, "
         f"{target.min:.4g} to {target.max:.4g}; {len(shown)} shown in order"
     )
     _head(draw, sheet_width, target.name, note)

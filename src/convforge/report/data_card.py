@@ -14,6 +14,7 @@ from math import sqrt
 from pathlib import Path
 
 from convforge.data.manifest import FILE_NAME, Manifest
+from convforge.wording import classes_counted, counted
 
 CARD = "card.md"
 
@@ -92,8 +93,8 @@ def _title(manifest: Manifest, pictures: Sequence[str]) -> Iterator[str]:
     yield ""
     total = sum(split.examples for split in manifest.splits.values())
     yield (
-        f"{total:,} images, {_plain(described_answers(manifest))}, {_shape(manifest)} pixels "
-        f"({'grey' if manifest.image_shape[2] == 1 else 'RGB'}, 8 bits)."
+        f"{counted(total, 'image')}, {_plain(described_answers(manifest))}, {_shape(manifest)} "
+        f"pixels ({'grey' if manifest.image_shape[2] == 1 else 'RGB'}, 8 bits)."
     )
     for picture in pictures:
         yield ""
@@ -152,7 +153,7 @@ def described_answers(manifest: Manifest) -> str:
     """What the images are labelled with."""
     if manifest.targets:
         return f"numbers to predict: {', '.join(target.name for target in manifest.targets)}"
-    return f"{len(manifest.classes):,} classes"
+    return classes_counted(len(manifest.classes))
 
 
 def _contents(manifest: Manifest) -> Iterator[str]:
@@ -263,7 +264,7 @@ def _left_out(manifest: Manifest) -> Iterator[str]:
     yield "## What was left out"
     yield ""
     yield (
-        f"{counts.found:,} items found = {counts.used:,} used + {counts.bad:,} bad + "
+        f"{counted(counts.found, 'item')} found = {counts.used:,} used + {counts.bad:,} bad + "
         f"{counts.dropped:,} dropped from training since they are held out as well."
     )
     lines = left_out(manifest)
@@ -281,7 +282,8 @@ def left_out(manifest: Manifest) -> list[str]:
         names = [item.name for item in manifest.bad_items if item.reason == reason]
         lines.append(f"{count:,} × {reason}: {_some(names)}")
     if len(reasons) > _MOST_REASONS:
-        lines.append(f"{len(reasons) - _MOST_REASONS:,} other reasons: see {FILE_NAME}")
+        others = counted(len(reasons) - _MOST_REASONS, "other reason")
+        lines.append(f"{others}: see {FILE_NAME}")
     if manifest.counts.dropped:
         pairs = [f"{twin.name} is {twin.same_as}" for twin in manifest.duplicates]
         count = manifest.counts.dropped
@@ -321,9 +323,10 @@ def _class_limits(manifest: Manifest) -> Iterator[str]:
     few = [_plain(_short(name)) for name, count in pairs if count < _FEW_IMAGES]
     if few:
         shown = ", ".join(few[:10]) + (", …" if len(few) > 10 else "")
+        have = "has" if len(few) == 1 else "have"
         yield (
-            f"- {len(few):,} of {len(counts):,} classes have fewer than {_FEW_IMAGES} training "
-            f"images: {shown}."
+            f"- {len(few):,} of {classes_counted(len(counts))} {have} fewer than {_FEW_IMAGES} "
+            f"training images: {shown}."
         )
     if min(counts) * _UNEVEN < max(counts):
         yield (
@@ -335,8 +338,8 @@ def _class_limits(manifest: Manifest) -> Iterator[str]:
         # The normal approximation to the binomial at 90 %: 1.96 standard errors.
         points = 196 * sqrt(0.9 * 0.1 / tested)
         yield (
-            f"- {tested:,} test images: an accuracy of 90 % is known to ±{points:.1f} points "
-            "(95 % interval). Smaller differences between two models may be chance."
+            f"- {counted(tested, 'test image')}: an accuracy of 90 % is known to ±{points:.1f} "
+            "points (95 % interval). Smaller differences between two models may be chance."
         )
 
 
@@ -355,9 +358,10 @@ def _checksums(manifest: Manifest) -> Iterator[str]:
     yield f"- Digest of classes, splits, labels and images: `{manifest.digest}`"
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
     for shard in shards[:_MOST_SHARDS]:
-        yield f"- `{shard.file}`: {shard.examples:,} images, CRC-32C `{shard.crc32c}`"
+        yield f"- `{shard.file}`: {counted(shard.examples, 'image')}, CRC-32C `{shard.crc32c}`"
     if len(shards) > _MOST_SHARDS:
-        yield f"- {len(shards) - _MOST_SHARDS:,} more shards: see `{FILE_NAME}`"
+        more = counted(len(shards) - _MOST_SHARDS, "more shard")
+        yield f"- {more}: see `{FILE_NAME}`"
 
 
 def _shape(manifest: Manifest) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from convforge.data.containers import slices
 from convforge.data.index import Entry
 from convforge.errors import InputError
+from convforge.wording import counted
 
 
 def array_entries(
@@ -73,8 +74,8 @@ def check_labels(labels: NDArray[np.generic], images: int, what: str) -> NDArray
     labels = labels.reshape(-1) if labels.shape[1:] in ((), (1,)) else labels
     if labels.shape != (images,) or not np.issubdtype(labels.dtype, np.integer):
         raise InputError(
-            f"{what} is {labels.dtype} of shape {labels.shape}: give {images:,} whole numbers, "
-            "one for each image"
+            f"{what} is {labels.dtype} of shape {labels.shape}: give "
+            f"{counted(images, 'whole number')}, one for each image"
         )
     return labels.astype(np.int64)
 
