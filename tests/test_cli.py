@@ -104,6 +104,11 @@ def _mistakes() -> dict[str, tuple[str, str]]:
         "group set to null": ("summary optimizer=null", "optimizer"),
         "missing data": ("preprocess data.path=none.zip", "none.zip does not exist"),
         "data of no known kind": ("preprocess data.path=conf/config.yaml", "is not a folder, .zip"),
+        "digits to be fetched": ("preprocess data=mnist", "`convforge fetch mnist` downloads"),
+        "photographs to be fetched": (
+            "inspect-data data=cifar100_binary",
+            "`convforge fetch cifar100` downloads",
+        ),
         "training on missing data": ("train data.path=none.zip", "none.zip does not exist"),
         "net that does not fit": ("summary model.layers.flatten=null", "model.layers.dense1"),
         "training one that does not fit": (

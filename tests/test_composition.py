@@ -29,16 +29,18 @@ QUIET = Progress(Verbosity.QUIET)
 WRONG_VALUES = {
     "seed=-1": ["seed=-1", "greater than or equal to 0"],
     "seed=1.5": ["seed=1.5", "integer"],
-    "data.size=[28]": ["data.size=[28]", "2 items"],
-    "data.size=28": ["data.size=28", "array"],
-    "data.size=[28,0]": ["data.size.1=0"],
+    "data.size=[28]": ["data.size=[28] is not allowed: give [height, width], such as [32, 32]"],
+    "data.size=28": ["data.size=28 is not allowed: give [height, width], such as [32, 32]"],
+    "data.size=28x28": ["data.size='28x28' is not allowed: give [height, width]"],
+    "data.size=[28,0]": ["data.size=[28, 0] is not allowed", "whole numbers up to 16384"],
     "data.channels=2": ["data.channels=2", "known are 1, 3"],
+    "data.links=all": ["data.links='all'", "known are inside, follow"],
     "data.split.test=1.5": ["data.split.test=1.5", "less than 1"],
     "data.split.validation=-3": ["data.split.validation=-3", "greater than or equal to 0"],
     "data.on_bad=eror": ["data.on_bad='eror'", "did you mean error?"],
     "data.max_bad_share=2": ["data.max_bad_share=2", "less than or equal to 1"],
     "data.num_classes=1": ["data.num_classes=1"],
-    "data.name=null": ["data.name=None", "string"],
+    "data.name=null": ["data.name=null", "string"],
     "augment.crop.scale=[0.9,0.1]": ["augment.crop.scale=(0.9, 0.1)", "low ≤ high"],
     "augment.crop.scale=0.5": ["augment.crop.scale=0.5", "array"],
     "augment.reflection.probability=2": ["augment.reflection.probability=2", "0 to 1"],
@@ -47,7 +49,7 @@ WRONG_VALUES = {
     "augment.colour.reading=squrt": ["augment.colour.reading='squrt'", "did you mean sqrt?"],
     "model.activation=rellu": ["model.activation='rellu'", "did you mean relu?"],
     "model.normalize=standardise": ["model.normalize='standardise'", "mean standardize?"],
-    "model.layers=null": ["model.layers=None"],
+    "model.layers=null": ["model.layers=null"],
     "model.layers.conv1.filters=0": ["model.layers.conv1.filters=0", "integer ≥ 1"],
     "model.layers.conv1.filters=many": ["model.layers.conv1.filters='many'", "integer"],
     "model.layers.conv1.kernel_size=[3,3,3]": ["model.layers.conv1.kernel_size=[3, 3, 3]", "pair"],
@@ -303,6 +305,16 @@ def test_an_experiment_whose_params_were_edited_wrongly_is_refused(
     monkeypatch.setenv("DVC_EXP_NAME", "brisk-axle")
     with pytest.raises(InputError, match=r"optimizer\.momentum=9"):
         compose_stage(project, [], QUIET)
+
+
+def test_a_size_of_null_is_refused_where_images_are_resized(project: Path) -> None:
+    expected = (
+        r"data\.size=null is not allowed: give \[height, width\], such as \[32, 32\], or "
+        r"data\.geometry=as_is instead of resize"
+    )
+    with pytest.raises(InputError, match=expected):
+        settings_of(compose_config(project, ["data=folder", "data.size=null"]))
+    settings_of(compose_config(project, ["data=folder", "data.size=null", "data.geometry=as_is"]))
 
 
 def test_composing_names_missing_data(project: Path) -> None:

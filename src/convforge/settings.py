@@ -28,7 +28,7 @@ from typing import (
 )
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from convforge.augment.settings import Augmentation
 from convforge.augment.targets import check_targets
@@ -49,16 +49,17 @@ class SplitSettings(_Group):
     test: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)]
 
 
+_LONGEST_SIDE = 16384
+_SIZE = "[height, width], such as [32, 32]"
+
+
 class ImageData(_Group):
     """Where images are and how they are prepared, whatever the format."""
 
     name: str
     path: str
     channels: Literal[1, 3]
-    size: (
-        Annotated[list[Annotated[int, Field(ge=1, le=16384)]], Field(min_length=2, max_length=2)]
-        | None
-    )
+    size: list[int] | None
     geometry: Literal["as_is", "resize", "center_crop"]
     background: Annotated[int, Field(ge=0, le=255)]
     max_pixels: Annotated[int, Field(ge=1, le=178_956_970)]
@@ -70,12 +71,23 @@ class ImageData(_Group):
     shard_examples: Annotated[int, Field(ge=1)]
     num_classes: Annotated[int, Field(ge=2)] | None
 
+    @field_validator("size", mode="before")
+    @classmethod
+    def _two_sides(cls, size: Any) -> Any:
+        if size is None or (
+            isinstance(size, list)
+            and len(size) == 2
+            and all(type(side) is int and 1 <= side <= _LONGEST_SIDE for side in size)
+        ):
+            return size
+        allowed = f"{_SIZE}, whole numbers up to {_LONGEST_SIDE}, or null with data.geometry=as_is"
+        raise ArgumentError("size", size, allowed)
+
     @model_validator(mode="after")
     def _size_to_fit(self) -> Self:
         if self.size is None and self.geometry != "as_is":
-            raise ArgumentError(
-                "size", None, f"height and width for data.geometry={self.geometry}, or use as_is"
-            )
+            allowed = f"{_SIZE}, or data.geometry=as_is instead of {self.geometry}"
+            raise ArgumentError("size", None, allowed)
         return self
 
     @property
@@ -88,14 +100,31 @@ class ImageData(_Group):
         """What numbers the examples carry instead of a class, if they do."""
         return ()
 
+    @property
+    def follows_links(self) -> bool:
+        """Whether links lead out of the folder that `path` names."""
+        return False
 
-class FolderData(ImageData):
+
+class _FileData(ImageData):
+    """Image files, in a folder or an archive."""
+
+    # Runs of before there was this key are read as well.
+    links: Literal["inside", "follow"] = "inside"
+
+    @property
+    def follows_links(self) -> bool:
+        """As the key says."""
+        return self.links == "follow"
+
+
+class FolderData(_FileData):
     """Files in class folders, on disk or in an archive."""
 
     format: Literal["folders"]
 
 
-class TableData(ImageData):
+class TableData(_FileData):
     """Files that a CSV or Parquet table lists, with a class or with numbers to predict."""
 
     format: Literal["table"]
@@ -123,7 +152,7 @@ class TableData(ImageData):
         return tuple(self.target_columns)
 
 
-class ImageNetData(ImageData):
+class ImageNetData(_FileData):
     """ImageNet's layout: train/SYNSET/*.JPEG and a list of the validation images' classes."""
 
     format: Literal["imagenet"]
@@ -515,9 +544,16 @@ def _explain(error: Any, config: Mapping[str, Any]) -> str:
             return f"{key}={value!r} is not allowed{hint}"
         case "value_error" if isinstance(context["error"], ArgumentError):
             cause = context["error"]
-            key = _dotted((*path, cause.argument))
-            return f"{key}={cause.value!r} is not allowed: give {cause.allowed}"
-    return f"{key}={value!r}: {error['msg'].removeprefix('Input ')}"
+            # A rule about one key stands there, one about several at the group.
+            if path[-1:] != (cause.argument,):
+                key = _dotted((*path, cause.argument))
+            return f"{key}={_written(cause.value)} is not allowed: give {cause.allowed}"
+    return f"{key}={_written(value)}: {error['msg'].removeprefix('Input ')}"
+
+
+def _written(value: Any) -> str:
+    """`value` as one writes it in a config."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
 
 
 def _tag_key(context: Mapping[str, str]) -> str:

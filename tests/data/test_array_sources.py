@@ -73,6 +73,7 @@ def _given(splits: Splits, name: Callable[[int], str] = str) -> dict[str, set[tu
 def test_every_digit_of_idx_files_arrives_in_its_split(tmp_path: Path, zipped: bool) -> None:
     manifest = _prepare(tmp_path, write_idx(tmp_path / "mnist", DIGITS, zipped=zipped), "idx")
     assert manifest.classes == [str(n) for n in range(10)]
+    assert manifest.source == "mnist", "the folder, and none of its files"
     assert _read(tmp_path / "out", manifest) == _given(DIGITS)
 
 
@@ -291,8 +292,26 @@ def test_a_cut_cifar_batch_is_one_plain_error(tmp_path: Path) -> None:
 def test_a_missing_cifar_batch_is_named(tmp_path: Path) -> None:
     files = cifar_files(PHOTOS)
     del files["data_batch_4.bin"]
-    with pytest.raises(InputError, match=r"no data_batch_4\.bin"):
+    with pytest.raises(InputError, match=r"CIFAR-10, it lacks data_batch_4\.bin"):
         _prepare(tmp_path, write_folder(tmp_path / "cifar", files), "cifar")
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (10, r"CIFAR-10, it lacks data_batch_1\.bin.*: `convforge fetch cifar10` downloads"),
+        (100, r"CIFAR-100, it lacks train\.bin.*: `convforge fetch cifar100` downloads"),
+        (20, r"CIFAR-100, it lacks train\.bin.*: `convforge fetch cifar100` downloads"),
+    ],
+)
+def test_a_folder_without_cifars_files_is_told_those_of_the_config(
+    tmp_path: Path, number: int, expected: str
+) -> None:
+    """Not those of the other version."""
+    folder = write_folder(tmp_path / "elsewhere", {"notes.txt": b"nothing here"})
+    name = f"cifar{100 if number > 10 else 10}_binary"
+    with pytest.raises(InputError, match=expected):
+        _prepare(tmp_path, folder, "cifar", name=name, num_classes=number)
 
 
 def test_cifar10_has_no_coarse_labels(tmp_path: Path) -> None:
@@ -327,9 +346,26 @@ def test_originals_cannot_be_stored_where_there_are_none(tmp_path: Path) -> None
         data_settings(**KEYS["idx"], store="encoded")
 
 
-def test_data_that_are_not_there_are_named_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nothing\.zip does not exist.*dvc pull data\.dvc"):
+def test_data_that_are_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nothing\.zip does not exist$"):
         open_source(data_settings(), tmp_path / "nothing.zip")
+
+
+def test_data_that_dvc_tracks_are_to_be_pulled(tmp_path: Path) -> None:
+    (tmp_path / "data.dvc").write_text("outs: []")
+    with pytest.raises(InputError, match=r"does not exist: DVC knows it, `dvc pull data\.dvc`"):
+        open_source(data_settings(), tmp_path / "data" / "photos.zip")
+
+
+@pytest.mark.parametrize(("name", "form"), [("mnist", "idx"), ("fashion_mnist", "idx")])
+def test_public_data_that_are_not_there_are_to_be_fetched(
+    tmp_path: Path, name: str, form: str
+) -> None:
+    settings = data_settings(**KEYS[form], name=name)
+    with pytest.raises(InputError, match=f"does not exist: `convforge fetch {name}` downloads"):
+        open_source(settings, tmp_path / "data-sets" / name)
+    with pytest.raises(InputError, match=f"holds none: `convforge fetch {name}` downloads"):
+        open_source(settings, write_folder(tmp_path / "there", {"x.txt": b""}))
 
 
 @pytest.mark.parametrize("form", ["idx", "npz", "cifar"])

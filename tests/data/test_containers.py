@@ -91,7 +91,13 @@ def test_what_is_no_file_in_a_tar_is_reported(tmp_path: Path, kind: bytes, probl
     assert _read(open_container(path)) == {**FILES, "a/odd.png": problem}
 
 
-@pytest.mark.parametrize("name", ["../out.png", "a/../../out.png", "/out.png", "C:/out.png"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../out.png", "a/../../out.png", "/out.png", "/etc/x/out.png", "//etc/x/out.png"),
+        *("C:/out.png", "../x/", "/etc/x/"),
+    ],
+)
 @pytest.mark.parametrize("form", ["zip", "tar"])
 def test_a_path_that_leaves_the_archive_is_reported(tmp_path: Path, name: str, form: str) -> None:
     if form == "zip":
@@ -103,6 +109,11 @@ def test_a_path_that_leaves_the_archive_is_reported(tmp_path: Path, name: str, f
             archive.addfile(member, io.BytesIO())
     ((_, problem),) = _read(open_container(path)).items()
     assert problem == "its path leaves the archive"
+
+
+def test_a_backslash_does_not_hide_that_a_path_leaves_a_zip(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", {"\\etc\\x\\out.png": picture(1)})
+    assert _read(open_container(path)) == {"/etc/x/out.png": "its path leaves the archive"}
 
 
 def test_windows_separators_in_a_zip_are_understood(tmp_path: Path) -> None:
@@ -204,7 +215,43 @@ def test_a_header_of_gigabytes_is_not_read(tmp_path: Path) -> None:
         _members(open_container(tmp_path / "x.tar"))
 
 
-def test_links_on_disk_are_followed_and_those_to_nothing_reported(tmp_path: Path) -> None:
+LEAVES = "a link that leaves the folder: data.links=follow reads what it leads to"
+
+
+def test_links_out_of_a_folder_are_reported_with_the_way_to_follow_them(tmp_path: Path) -> None:
+    """A stranger's data set must not read what lies elsewhere on the disk."""
+    (tmp_path / "private.png").write_bytes(picture(99))
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "0.png").write_bytes(picture(98))
+    folder = write_folder(tmp_path / "x", FILES)
+    (folder / "a" / "absolute.png").symlink_to(tmp_path / "private.png")
+    (folder / "a" / "relative.png").symlink_to("../../private.png")
+    (folder / "a" / "up").symlink_to("../..")
+    (folder / "d").symlink_to(tmp_path / "private")
+    # As a text the target lies inside; it does not where it leads to.
+    (folder / "b" / "by.png").symlink_to("../d/0.png")
+    expected = dict.fromkeys(("a/absolute.png", "a/relative.png", "a/up", "b/by.png", "d"), LEAVES)
+    assert _read(open_container(folder)) == {**FILES, **expected}
+
+
+def test_links_within_a_folder_are_read_and_the_folder_itself_may_be_one(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "x", FILES)
+    (folder / "a" / "again.png").symlink_to("../b/1.png")
+    (folder / "d").symlink_to("b")
+    (folder / "a" / "loop").symlink_to("../a")
+    (folder / "b" / "top").symlink_to("..")
+    (tmp_path / "link").symlink_to(folder)
+    back = "a link back to a folder above"
+    expected = {
+        **FILES,
+        "a/again.png": FILES["b/1.png"],
+        **{f"d/{n}.png": FILES[f"b/{n}.png"] for n in range(2)},
+        **dict.fromkeys(("a/loop", "b/top", "d/top"), back),
+    }
+    assert _read(open_container(tmp_path / "link")) == expected
+
+
+def test_links_are_followed_where_asked_and_those_to_nothing_reported(tmp_path: Path) -> None:
     """DVC links data sets into place, file by file, and people link whole folders."""
     store = write_folder(tmp_path / "store", FILES)
     linked = tmp_path / "linked"
@@ -215,7 +262,7 @@ def test_links_on_disk_are_followed_and_those_to_nothing_reported(tmp_path: Path
     (linked / "b" / "1.png").symlink_to(store / "b" / "gone.png")
     (linked / "b" / "loop").symlink_to(linked)
     expected = {name: FILES[name] for name in ("a/0.png", "a/1.png", "b/0.png")}
-    assert _read(open_container(linked)) == {
+    assert _read(open_container(linked, follow_links=True)) == {
         **expected,
         "b/1.png": "a link to nothing",
         "b/loop": "a link back to a folder above",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,11 @@ from convforge.data.decode import Decoding, ImageFiles
 from convforge.data.manifest import Manifest
 from convforge.data.preparation import prepare
 from convforge.data.reading import ShardReader
+from convforge.data.stamp import stamp
 from convforge.errors import InputError
 from convforge.progress import Progress, Verbosity
+from convforge.settings import Settings
+from convforge.stages import preprocess
 
 QUIET = Progress(Verbosity.QUIET)
 FILES = classes_of_pictures(10)
@@ -203,7 +206,7 @@ def test_litter_is_counted_and_not_reported_as_bad(tmp_path: Path) -> None:
 
 
 def test_on_bad_error_refuses_and_names_the_files(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"1 bad items and data\.on_bad=error: a/x\.png: not an"):
+    with pytest.raises(InputError, match=r"1 bad item and data\.on_bad=error: a/x\.png: not an"):
         _prepare(tmp_path, {**FILES, "a/x.png": b"text"}, on_bad="error")
     assert not (tmp_path / "out").exists()
 
@@ -335,6 +338,18 @@ def test_the_real_digits_are_prepared_without_a_bad_file(digits: Path) -> None:
     assert manifest.statistics.mean[0] == pytest.approx(images.mean(), rel=1e-12)
 
 
+def test_data_that_an_earlier_version_prepared_in_another_form_are_not_taken(
+    digits: Path,
+    shared_project: Path,
+    compose: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They could not be read, and the advice to prepare them again would find them again."""
+    assert preprocess.prepared(compose(), shared_project, QUIET) == digits
+    monkeypatch.setattr(preprocess, "FORMAT", preprocess.FORMAT + 1)
+    assert preprocess.prepared(compose(), shared_project, QUIET) != digits
+
+
 @pytest.mark.parametrize("target", ["photos", ".", "photos/inside", "letters"])
 def test_it_replaces_nothing_but_what_it_made_itself(tmp_path: Path, target: str) -> None:
     photos = write_folder(tmp_path / "photos", FILES)
@@ -429,7 +444,7 @@ def test_more_bad_files_than_can_be_shown_are_listed_beside_the_output(tmp_path:
 @pytest.mark.parametrize(
     ("files", "finding"),
     [
-        ({"d/0.png": picture(900)}, "1 classes with one image: d"),
+        ({"d/0.png": picture(900)}, "1 class with one image: d"),
         (
             {f"A/{n}.png": picture(800 + n) for n in range(9)},
             "classes that differ by case only: A, a",
@@ -462,7 +477,7 @@ def test_an_empty_class_folder_is_said(tmp_path: Path, form: str) -> None:
 def test_a_class_whose_every_image_is_damaged_is_said(tmp_path: Path) -> None:
     cut = {f"d/{n}.png": picture(n, 8, 8)[:-30] for n in range(2)}
     manifest = _prepare(tmp_path, {**FILES, **cut})
-    assert "1 classes of no usable image: d" in manifest.findings
+    assert "1 class of no usable image: d" in manifest.findings
     assert manifest.splits["train"].class_counts[3] == 0
 
 
@@ -474,17 +489,68 @@ def test_copies_and_contradicting_labels_are_said(tmp_path: Path) -> None:
         "train/b/other.png": FILES["a/0.png"],
     }
     manifest = _prepare(tmp_path, files)
-    assert any("1 validation images are test images as well" in f for f in manifest.findings)
-    assert any("1 images stand in more than one class" in f for f in manifest.findings)
+    assert any("1 validation image is a test image as well" in f for f in manifest.findings)
+    assert any("1 image stands in more than one class" in f for f in manifest.findings)
     assert "2 images are copies of others in their split" in manifest.findings
 
 
 def test_a_wrong_extension_is_said_and_the_image_used(tmp_path: Path) -> None:
     jpeg = encoded(Image.new("RGB", (8, 8), (9, 99, 199)), "JPEG")
     manifest = _prepare(tmp_path, {**FILES, "a/photo.png": jpeg})
-    assert "1 files are JPEG by content and not by name, such as a/photo.png" in manifest.findings
+    assert "1 file is JPEG by content and not by name, such as a/photo.png" in manifest.findings
     assert manifest.bad_items == []
     assert manifest.counts.used == 31
+
+
+@pytest.mark.parametrize("store", ["pixels", "encoded"])
+def test_images_that_are_all_but_black_are_said(tmp_path: Path, store: str) -> None:
+    """As those of 12 bits are that stand in files of 16 bits."""
+    dark = np.random.default_rng(1).integers(0, 4096, (8, 8), np.uint16)
+    files = {**FILES, "b/dark.png": encoded(Image.fromarray(dark))}
+    (said,) = _prepare(tmp_path, files, store=store, shard_examples=4).findings
+    assert said.startswith(
+        "1 image is black or nearly so, no level above 15 of 255, such as b/dark.png; "
+    )
+    assert _prepare(tmp_path, FILES, store=store).findings == []
+
+
+def test_what_is_refused_by_its_name_does_not_change_what_other_folders_mean(
+    tmp_path: Path,
+) -> None:
+    """An absolute path stands beside photos/, which would no more lie around the whole."""
+    files = {f"photos/{name}": content for name, content in FILES.items()}
+    manifest = _prepare(tmp_path, {**files, "/etc/x/a.png": picture(900), "../y/": b""})
+    assert manifest.classes == ["a", "b", "c"]
+    assert {item.name: item.reason for item in manifest.bad_items} == dict.fromkeys(
+        ("/etc/x/a.png", "../y/"), "its path leaves the archive"
+    )
+    assert manifest.findings == []
+
+
+def test_links_out_of_the_folder_are_followed_where_the_config_says_so(tmp_path: Path) -> None:
+    write_folder(tmp_path / "disk", {"0.png": picture(900), "1.png": picture(901)})
+    photos = write_folder(tmp_path / "photos", FILES)
+    (photos / "d").symlink_to(tmp_path / "disk")
+    settings = {links: data_settings(links=links) for links in ("inside", "follow")}
+    inside = prepare(settings["inside"], photos, tmp_path / "out", QUIET)
+    assert [item.name for item in inside.bad_items] == ["d"]
+    assert "data.links=follow" in inside.bad_items[0].reason
+    followed = prepare(settings["follow"], photos, tmp_path / "out", QUIET)
+    assert followed.bad_items == []
+    assert followed.classes == ["a", "b", "c", "d"]
+
+
+def test_what_changes_behind_a_followed_link_is_another_source(tmp_path: Path) -> None:
+    """Else the data of before would be taken for it."""
+    disk = write_folder(tmp_path / "disk", {"0.png": picture(900)})
+    photos = write_folder(tmp_path / "photos", FILES)
+    (photos / "d").symlink_to(disk)
+    (disk / "loop").symlink_to(photos)
+    before = [stamp(photos, follow_links=follow) for follow in (False, True)]
+    (disk / "0.png").write_bytes(picture(901) + b"more")
+    after = [stamp(photos, follow_links=follow) for follow in (False, True)]
+    assert before[0] == after[0], "what is not read does not count"
+    assert before[1] != after[1]
 
 
 def test_a_file_larger_than_any_image_of_so_many_pixels_is_reported_unread(tmp_path: Path) -> None:

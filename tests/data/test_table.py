@@ -20,6 +20,7 @@ from convforge.data.preparation import prepare
 from convforge.data.stream import Stream
 from convforge.errors import InputError
 from convforge.progress import Progress, Verbosity
+from convforge.stages.preprocess import describe
 
 QUIET = Progress(Verbosity.QUIET)
 NAMES = [f"photos/{number}.png" for number in range(20)]
@@ -113,6 +114,12 @@ def test_its_numbers_are_streamed_beside_their_images(tmp_path: Path) -> None:
         assert given[image.tobytes()] == tuple(row)
 
 
+def test_the_line_on_data_of_numbers_names_these_and_no_classes(tmp_path: Path) -> None:
+    manifest = _prepare(tmp_path, write_csv(_folder(tmp_path) / "t.csv", _rows()), **NUMBERS)
+    expected = "pictures: numbers to predict: angle, tilt, 8×8×3 pixels, "
+    assert describe(manifest).startswith(expected)
+
+
 def test_the_manifest_says_how_the_training_splits_numbers_are_spread(tmp_path: Path) -> None:
     table = write_csv(_folder(tmp_path) / "t.csv", _rows())
     manifest = _prepare(tmp_path, table, split_column="split", **NUMBERS)
@@ -154,6 +161,23 @@ def test_the_files_may_lie_in_an_archive(tmp_path: Path) -> None:
 def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data\.class_column='kind' is no column.*file, class"):
         _prepare(tmp_path, write_csv(_folder(tmp_path) / "t.csv", _rows()), class_column="kind")
+
+
+@pytest.mark.parametrize(("separator", "called"), [(";", "semicolons"), ("\t", "tabs")])
+def test_another_separator_than_the_comma_is_named(
+    tmp_path: Path, separator: str, called: str
+) -> None:
+    """As spreadsheets write where the comma stands in numbers."""
+    table = write_csv(_folder(tmp_path) / "t.csv", _rows())
+    table.write_text(table.read_text().replace(",", separator))
+    with pytest.raises(InputError, match=f"columns are separated by {called}, write commas"):
+        _prepare(tmp_path, table)
+
+
+def test_a_table_without_a_header_line_is_one_plain_error(tmp_path: Path) -> None:
+    (_folder(tmp_path) / "t.csv").write_text("")
+    with pytest.raises(InputError, match=r"no column of .*t\.csv: it has no header line"):
+        _prepare(tmp_path, _folder(tmp_path) / "t.csv")
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])

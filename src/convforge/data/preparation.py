@@ -43,9 +43,10 @@ from convforge.data.workers import Workers, usable_cores, workers
 from convforge.errors import InputError, UnfinishedError
 from convforge.progress import Progress
 from convforge.settings import DataSettings
+from convforge.wording import counted
 
-# Changes with what the shards of the same images and config hold.
-_FORMAT = 3
+#: Changes with what the shards of the same images and config hold, and with the manifest's form.
+FORMAT = 4
 _INDEX = "index.sqlite"
 # Items that a worker examines at once: enough to make sending them cheap.
 _EXAMINED_AT_ONCE, _EXAMINED_BYTES = 256, 32 << 20
@@ -130,8 +131,9 @@ def _no_room(out: Path, error: Exception) -> UnfinishedError:
 
 def _key(settings: DataSettings, source: Source) -> str:
     """What the unfinished work of another run must agree in to be continued."""
-    versions = f"{_FORMAT} {__version__} {PIL.__version__} {np.__version__}"
-    parts = (versions, settings.model_dump_json(), *map(stamp, source.paths))
+    versions = f"{FORMAT} {__version__} {PIL.__version__} {np.__version__}"
+    stamps = (stamp(path, follow_links=settings.follows_links) for path in source.paths)
+    parts = (versions, settings.model_dump_json(), *stamps)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -178,7 +180,7 @@ class _Preparation:
                 self._examine(crew)
                 self._assign()
                 reports = self._make_shards(crew)
-            manifest = summarise(self.settings, self._plan(), self.source.paths[0].name, reports)
+            manifest = summarise(self.settings, self._plan(), self._path.name, reports)
         finally:
             self._warn()
             self.index.close()
@@ -348,7 +350,7 @@ class _Preparation:
         if bad == total:
             text = f"data.path={self._path} holds no usable images"
         elif bad and self.settings.on_bad == "error":
-            text = f"{bad:,} bad items and data.on_bad=error"
+            text = f"{counted(bad, 'bad item')} and data.on_bad=error"
         elif share > self.settings.max_bad_share:
             text = (
                 f"{share:.1%} of the items are bad, more than data.max_bad_share="
@@ -401,4 +403,4 @@ class _Preparation:
 
     @property
     def _path(self) -> Path:
-        return self.source.paths[0]
+        return self.source.path

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from convforge.composition import project_root, read_params
 from convforge.data.manifest import Manifest, is_prepared
-from convforge.data.preparation import prepare
+from convforge.data.preparation import FORMAT, prepare
 from convforge.data.sources import open_source
 from convforge.data.stamp import stamp
 from convforge.errors import InputError
 from convforge.progress import Progress
-from convforge.report.data_card import write_card
+from convforge.report.data_card import described_answers, write_card
 from convforge.settings import Settings, resolve_path
 from convforge.stages.entry import add_workers, progress_of, run_guarded, stage_parser
+from convforge.wording import counted
 
 
 def preprocess(
@@ -41,11 +42,11 @@ def preprocess(
 
 
 def describe(manifest: Manifest) -> str:
-    """One line: classes, shape, sizes of the splits, files left out."""
+    """One line: classes or targets, shape, sizes of the splits, files left out."""
     shape = "×".join(str(size) for size in manifest.image_shape)
     sizes = ", ".join(f"{split.examples:,} {name}" for name, split in manifest.splits.items())
-    bad = f", {len(manifest.bad_items)} files left out" if manifest.bad_items else ""
-    return f"{manifest.name}: {len(manifest.classes)} classes, {shape} pixels, {sizes}{bad}"
+    bad = f", {counted(len(manifest.bad_items), 'file')} left out" if manifest.bad_items else ""
+    return f"{manifest.name}: {described_answers(manifest)}, {shape} pixels, {sizes}{bad}"
 
 
 def prepared(
@@ -57,8 +58,11 @@ def prepared(
     of the source's files, so commands beside DVC share it and touch nothing of DVC's.
     """
     source = resolve_path(settings.data.path, root)
-    stamps = "".join(stamp(path) for path in open_source(settings.data, source).paths)
-    key = hashlib.sha256(f"{settings.data.model_dump_json()}{stamps}".encode()).hexdigest()
+    follow = settings.data.follows_links
+    paths = open_source(settings.data, source).paths
+    stamps = "".join(stamp(path, follow_links=follow) for path in paths)
+    what = f"{FORMAT}{settings.data.model_dump_json()}{stamps}"
+    key = hashlib.sha256(what.encode()).hexdigest()
     folder = root / "outputs" / "data" / f"{settings.data.name}-{key[:16]}"
     if not is_prepared(folder):
         # The jobs of a sweep ask for the same data at the same time.

@@ -12,16 +12,24 @@ from pathlib import Path
 from convforge.data.containers import Member, Read, Watch, printable
 from convforge.errors import BadItemError
 
+_LEAVES = "a link that leaves the folder: data.links=follow reads what it leads to"
+
 
 @dataclass(frozen=True)
 class FolderContainer:
-    """Everything below `path`, sorted by name.
+    """Everything below `path`, sorted by name; `path` itself may be a link.
 
-    Links are followed, since people and DVC link data sets into place; one that leads to nothing
-    or back to a folder above is reported.
+    A link that leads to nothing, or back to a folder above, is reported.
+
+    Args:
+        path: the folder.
+        follow_links: whether links lead out of it. Otherwise those that do are reported: what is
+            not in the folder, such as a stranger's `a/0.png` that links to a private file, is not
+            a part of the data set unless somebody says so.
     """
 
     path: Path
+    follow_links: bool = False
     forward_only: bool = False
 
     def members(self, watch: Watch) -> Iterator[Member]:
@@ -45,6 +53,9 @@ class FolderContainer:
                 link = "a link to nothing" if entry.is_symlink() else error.strerror
                 yield Member(shown, problem=link)
                 continue
+            if entry.is_symlink() and not self._may_follow(entry.path):
+                yield Member(shown, problem=_LEAVES)
+                continue
             identity = (status.st_dev, status.st_ino)
             if stat.S_ISREG(status.st_mode):
                 yield Member(shown, status.st_size, os.fsencode(name))
@@ -55,6 +66,12 @@ class FolderContainer:
             else:
                 yield Member(shown, is_folder=True)
                 yield from self._below(name, {*above, identity})
+
+    def _may_follow(self, link: str) -> bool:
+        if self.follow_links:
+            return True
+        target, folder = (os.path.realpath(path) for path in (link, self.path))
+        return Path(target).is_relative_to(folder)
 
     @contextmanager
     def reader(self) -> Iterator[Read]:

@@ -59,15 +59,15 @@ class TarContainer:
 
 def _member(member: tarfile.TarInfo) -> Member:
     name = printable(member.name.removeprefix("./"))
-    if member.isdir():
+    if member.isdir() and not leaves(name):
         return Member(name, is_folder=True)
     problem = None
     if member.issym() or member.islnk():
         problem = "a link"
-    elif member.issparse() or not member.isreg() or member.size < 0:
-        problem = "not a plain file"
     elif leaves(name):
         problem = "its path leaves the archive"
+    elif member.issparse() or not member.isreg() or member.size < 0:
+        problem = "not a plain file"
     return Member(name, member.size, slices(member.offset_data), problem)
 
 

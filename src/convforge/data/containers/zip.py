@@ -70,7 +70,7 @@ class ZipContainer:
 def _member(member: zipfile.ZipInfo) -> Member:
     # Some programs on Windows write their own separator.
     name = printable(member.filename.replace("\\", "/"))
-    if name.endswith("/"):
+    if name.endswith("/") and not leaves(name):
         return Member(name.rstrip("/"), is_folder=True)
     problem = None
     if member.flag_bits & 1:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from convforge.data.containers import Readable, Watch
+from convforge.data.sources.missing import how_to_get
 from convforge.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 class Source(Protocol):
     """A data set as somebody gave it."""
+
+    @property
+    def path(self) -> Path:
+        """What `data.path` names."""
+        ...
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -57,15 +63,13 @@ def open_source(settings: DataSettings, path: Path) -> Source:
         InputError: nothing is there, or something of another kind; nothing was read yet.
     """
     if not path.exists():
-        raise InputError(
-            f"data.path={path} does not exist; for the bundled digits run `dvc pull data.dvc`"
-        )
+        raise InputError(f"data.path={path} does not exist{how_to_get(settings, path)}")
     # Late, since each format brings libraries of its own.
     match settings.format:
         case "folders":
             from convforge.data.sources.class_folders import ClassFolders
 
-            return ClassFolders.open(path)
+            return ClassFolders.open(settings, path)
         case "table":
             from convforge.data.sources.table import Table
 

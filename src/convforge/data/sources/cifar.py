@@ -17,6 +17,7 @@ from convforge.data.decode import RawPixels
 from convforge.data.index import Index
 from convforge.data.sources.arrays import array_entries, order_of
 from convforge.data.sources.files import PICKLES
+from convforge.data.sources.missing import how_to_get
 from convforge.errors import BadItemError, InputError
 from convforge.settings import CifarData
 
@@ -26,6 +27,7 @@ _PIXELS = RawPixels(32, 32, 3, planar=True)
 class Version(NamedTuple):
     """One of the two data sets."""
 
+    title: str
     #: Name of a batch → its split.
     batches: dict[str, str]
     #: The file of the classes' names, by the kind of label.
@@ -37,12 +39,14 @@ class Version(NamedTuple):
 
 
 CIFAR10 = Version(
+    "CIFAR-10",
     {**{f"data_batch_{n}.bin": "train" for n in range(1, 6)}, "test_batch.bin": "test"},
     {"fine": "batches.meta.txt"},
     {"fine": 0},
     1,
 )
 CIFAR100 = Version(
+    "CIFAR-100",
     {"train.bin": "train", "test.bin": "test"},
     {"fine": "fine_label_names.txt", "coarse": "coarse_label_names.txt"},
     {"coarse": 0, "fine": 1},
@@ -61,12 +65,12 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Cifar:
-    """A folder or an archive of one of the data sets, and the kind of label that is wanted."""
+    """A folder or an archive of one of the data sets, and what the config wants of it."""
 
+    settings: CifarData
     contents: StreamedFiles
     #: The files in the folder; those of an archive are not listed before they are needed.
     found: Mapping[str, Batch] | None
-    labels: str
     codec: RawPixels = _PIXELS
 
     @classmethod
@@ -74,14 +78,19 @@ class Cifar:
         """The one at `path`."""
         if not path.is_dir():
             stream = ByteStream(path, TarContainer(path).forward_only)
-            return cls(StreamedFiles(path, (stream,)), None, settings.labels)
+            return cls(settings, StreamedFiles(path, (stream,)), None)
         files = sorted(file for file in path.rglob("*") if file.is_file())
         found = {
             file.name: Batch(file.name, number, 0, file.stat().st_size)
             for number, file in enumerate(files)
         }
         streams = tuple(ByteStream(file) for file in files)
-        return cls(StreamedFiles(path, streams), found, settings.labels)
+        return cls(settings, StreamedFiles(path, streams), found)
+
+    @property
+    def path(self) -> Path:
+        """The folder or archive."""
+        return self.contents.path
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -103,7 +112,7 @@ class Cifar:
                     array_entries(
                         batch.name,
                         version.batches[batch.name],
-                        records[:, version.label_at[self.labels]],
+                        records[:, version.label_at[self.settings.labels]],
                         names=self._names,
                         stream=batch.stream,
                         start=batch.start + label_bytes,
@@ -138,21 +147,29 @@ class Cifar:
         files, path = set(self._files), self.contents.path
         if "data_batch_1" in files or {"train", "test", "meta"} <= files:
             raise InputError(f"data.path={path} {PICKLES}")
-        version = CIFAR10 if files.intersection(CIFAR10.batches) else CIFAR100
+        found = (one for one in (CIFAR10, CIFAR100) if files.intersection(one.batches))
+        version = next(found, self._wanted)
         needed = [*version.batches, *version.names.values()]
         missing = [name for name in needed if name not in files]
         if missing:
             raise InputError(
-                f"data.path={path} is not the binary version of CIFAR: no {', '.join(missing)}"
+                f"data.path={path} is not the binary version of {version.title}, it lacks "
+                f"{', '.join(missing)}{how_to_get(self.settings, path)}"
             )
-        if self.labels not in version.names:
-            raise InputError(f"data.labels={self.labels}: CIFAR-10 has `fine` labels only")
+        if self.settings.labels not in version.names:
+            raise InputError(f"data.labels={self.settings.labels}: CIFAR-10 has `fine` labels only")
         return version
+
+    @property
+    def _wanted(self) -> Version:
+        """Which of the two the config is for, as far as it says."""
+        hundred = self.settings.labels == "coarse" or self.settings.num_classes in (20, 100)
+        return CIFAR100 if hundred else CIFAR10
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
         with self.contents.reader() as read:
-            content = _content(read, self._files[self._version.names[self.labels]])
+            content = _content(read, self._files[self._version.names[self.settings.labels]])
         lines = content.decode("utf-8", "replace").splitlines()
         return tuple(line.strip() for line in lines if line.strip())
 

@@ -12,6 +12,7 @@ from convforge.data.decode import ImageFiles
 from convforge.data.index import Index
 from convforge.data.sources.files import enter_members, open_container, refuse_other_formats
 from convforge.errors import InputError
+from convforge.settings import FolderData
 
 #: How folders and tables name a split → what it is called here.
 SPLIT_NAMES = {
@@ -33,9 +34,14 @@ class ClassFolders:
     codec: ImageFiles = field(default_factory=ImageFiles)
 
     @classmethod
-    def open(cls, path: Path) -> ClassFolders:
+    def open(cls, settings: FolderData, path: Path) -> ClassFolders:
         """The one at `path`."""
-        return cls(open_container(path))
+        return cls(open_container(path, follow_links=settings.follows_links))
+
+    @property
+    def path(self) -> Path:
+        """The folder or archive."""
+        return self.contents.path
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -128,12 +134,16 @@ def label_folders(index: Index) -> None:
         InputError: some folders name a split and others do not.
     """
     index.run("CREATE INDEX items_by_folder ON items (folder)")
-    folders = [folder for (folder,) in index.all("SELECT DISTINCT folder FROM items")]
+    # A file that is refused by its name or kind says nothing of the others' folders.
+    folders, refused = (
+        [folder for (folder,) in index.all(f"SELECT DISTINCT folder FROM items WHERE {clause}")]
+        for clause in ("problem IS NULL", "problem IS NOT NULL")
+    )
+    filled = {*folders, *refused}
     empty = [
         folder
         for (folder,) in index.all("SELECT name FROM folders ORDER BY name")
-        if not index.all("SELECT 1 FROM items WHERE folder = ? LIMIT 1", folder)
-        and not any(other.startswith(f"{folder}/") for other in folders)
+        if folder not in filled and not any(other.startswith(f"{folder}/") for other in filled)
     ]
     found = meanings([*folders, *empty])
     for folder in folders:

@@ -37,8 +37,12 @@ _OTHER_FORMATS = {
 _FEW_FILES = 20
 
 
-def open_container(path: Path) -> Container:
+def open_container(path: Path, *, follow_links: bool = False) -> Container:
     """The folder or archive at `path`, chosen by what is there.
+
+    Args:
+        path: of either.
+        follow_links: as in `FolderContainer`; those in archives never are.
 
     Raises:
         InputError: nothing is there, or it is of no known kind.
@@ -46,7 +50,7 @@ def open_container(path: Path) -> Container:
     if not path.exists():
         raise InputError(f"{path} does not exist")
     if path.is_dir():
-        return FolderContainer(path)
+        return FolderContainer(path, follow_links)
     name = path.name.lower()
     _refuse_other_format(path, name)
     if name.endswith((".tar", ".tar.gz", ".tgz")):

@@ -19,8 +19,10 @@ from convforge.data.containers.streams import DAMAGE, ByteStream, StreamedFiles,
 from convforge.data.decode import RawPixels
 from convforge.data.index import Index
 from convforge.data.sources.arrays import array_entries, check_labels, check_names, order_of
+from convforge.data.sources.missing import how_to_get
 from convforge.errors import InputError
 from convforge.settings import IdxData
+from convforge.wording import counted
 
 # How the files of a split are called.
 _SPLITS = {"train": ("train",), "test": ("t10k", "test")}
@@ -61,8 +63,8 @@ class Idx:
             raise InputError(f"data.path={path} is no folder: give the one of the IDX files")
         arrays = {
             split: (
-                open_idx(_the_one(path, words, "images"), 3),
-                open_idx(_the_one(path, words, "labels"), 1),
+                open_idx(_the_one(settings, path, words, "images"), 3),
+                open_idx(_the_one(settings, path, words, "labels"), 1),
             )
             for split, words in _SPLITS.items()
         }
@@ -73,12 +75,17 @@ class Idx:
         for images, labels in arrays.values():
             if images.shape[0] != labels.shape[0]:
                 raise InputError(
-                    f"{labels.stream.path} has {labels.shape[0]:,} labels for "
-                    f"{images.shape[0]:,} images"
+                    f"{labels.stream.path} has {counted(labels.shape[0], 'label')} for "
+                    f"{counted(images.shape[0], 'image')}"
                 )
         streams = tuple(images.stream for images, _ in arrays.values())
         names = check_names(settings.class_names)
         return cls(StreamedFiles(path, streams), RawPixels(height, width, 1), names, arrays)
+
+    @property
+    def path(self) -> Path:
+        """Their folder."""
+        return self.contents.path
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -158,7 +165,7 @@ def _values(file: IdxFile) -> NDArray[np.uint8]:
         return np.frombuffer(stream.read(math.prod(file.shape)), np.uint8)
 
 
-def _the_one(folder: Path, words: tuple[str, ...], kind: str) -> Path:
+def _the_one(settings: IdxData, folder: Path, words: tuple[str, ...], kind: str) -> Path:
     """The one file of `folder` whose name holds one of `words`, and `kind`."""
     found = sorted(
         path
@@ -167,8 +174,9 @@ def _the_one(folder: Path, words: tuple[str, ...], kind: str) -> Path:
     )
     if len(found) != 1:
         there = ", ".join(path.name for path in found) or "none"
+        hint = "" if found else how_to_get(settings, folder)
         raise InputError(
             f"data.path={folder} must hold one file such as {words[0]}-{kind}-idx"
-            f"{3 if kind == 'images' else 1}-ubyte.gz, and holds {there}"
+            f"{3 if kind == 'images' else 1}-ubyte.gz, and holds {there}{hint}"
         )
     return found[0]

@@ -21,6 +21,7 @@ from convforge.data.sources.class_folders import SPLIT_NAMES
 from convforge.data.sources.files import enter_members, open_container
 from convforge.errors import InputError
 from convforge.settings import ImageNetData
+from convforge.wording import counted
 
 UNLABELLED = "test images, which have no public labels"
 _TRUTHS = ("LOC_val_solution.csv", "ILSVRC2012_validation_ground_truth.txt")
@@ -57,13 +58,18 @@ class ImageNet:
         Raises:
             InputError: a list that the config names is not there, or is none.
         """
-        contents = open_container(path)
+        contents = open_container(path, follow_links=settings.follows_links)
         around = path if path.is_dir() else path.parent
         truth = _list_at(around, settings.ground_truth, "ground_truth", _TRUTHS)
         names = _list_at(around, settings.class_names, "class_names", _NAMES)
         synsets = Synsets() if names is None else read_synsets(names)
         lists = tuple(found for found in (truth, names) if found is not None)
         return cls(contents, truth, synsets, lists)
+
+    @property
+    def path(self) -> Path:
+        """The folder or archive."""
+        return self.contents.path
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -134,7 +140,8 @@ class ImageNet:
         lines = [line.strip() for line in lines if line.strip()]
         if len(lines) != len(images):
             raise InputError(
-                f"data.ground_truth={self.truth} has {len(lines)} lines for {len(images)} images"
+                f"data.ground_truth={self.truth} has {counted(len(lines), 'line')} for "
+                f"{counted(len(images), 'image')}"
             )
         for name, line in zip(images, lines, strict=True):
             yield _stem(name), self._synset(line)

@@ -42,7 +42,8 @@ class Table:
         """
         if not path.is_file() or path.suffix.lower() not in (*_CSV, *_PARQUET):
             raise InputError(f"data.path={path} is not a .csv or .parquet file")
-        return cls(settings, path, open_container(path.parent / (settings.images or "")))
+        files = path.parent / (settings.images or "")
+        return cls(settings, path, open_container(files, follow_links=settings.follows_links))
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -186,4 +187,15 @@ def _parquet_rows(path: Path, columns: Mapping[str, str]) -> Iterator[dict[str, 
 def _refuse_missing(path: Path, columns: Mapping[str, str], there: Sequence[str]) -> None:
     for name, key in columns.items():
         if name not in there:
-            raise InputError(f"data.{key}={name!r} is no column of {path}: {', '.join(there)}")
+            raise InputError(f"data.{key}={name!r} is no column of {path}{_described(there)}")
+
+
+def _described(there: Sequence[str]) -> str:
+    """The columns that are there, or why there is one only."""
+    if not there:
+        return ": it has no header line"
+    for separator, called in ((";", "semicolons"), ("\t", "tabs")):
+        parts = [part.strip() for part in there[0].split(separator)]
+        if len(there) == 1 and len(parts) > 1:
+            return f": its columns are separated by {called}, write commas instead"
+    return f": {', '.join(there)}"
