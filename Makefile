@@ -51,7 +51,7 @@ $(VENV)/bin/python:
 
 # pip compiles to byte code as it installs, uv when told to; without it every start is slower.
 # A variable, since a comma would end the argument of `call`.
-WITH_EXTRAS := .[dev,sweep]
+WITH_EXTRAS := .[dev,sweep,cluster,postgresql]
 
 define install
 if command -v uv >/dev/null; then \

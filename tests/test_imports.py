@@ -21,6 +21,7 @@ PIPELINE = [
     "wording",
     "settings",
     "progress",
+    "ray_cluster",
     "data",
     "tracking",
     "training",
@@ -88,6 +89,7 @@ def test_every_part_of_the_package_has_its_place() -> None:
     [
         ("errors", {"settings", "data", "tracking", "training", "report", "stages", "cli"}),
         ("progress", {"settings", "data", "tracking", "training", "report", "stages", "cli"}),
+        ("ray_cluster", {"settings", "data", "tracking", "training", "report", "stages", "cli"}),
         ("settings", {"composition", "data", "tracking", "training", "report", "stages", "cli"}),
         ("composition", {"data", "tracking", "training", "report", "stages", "cli"}),
         ("data", {"composition", "tracking", "training", "report", "stages", "cli"}),
@@ -121,7 +123,7 @@ def _run(code: str, **environment: str) -> str:
     "module", ["convforge", "convforge.cli", "convforge.stages.compose", "convforge.composition"]
 )
 def test_importing_it_loads_nothing_heavy(module: str) -> None:
-    heavy = "('keras', 'tensorflow', 'mlflow', 'matplotlib')"
+    heavy = "('keras', 'tensorflow', 'mlflow', 'matplotlib', 'ray', 'submitit')"
     assert _run(f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])") == "[]"
 
 

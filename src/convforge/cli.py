@@ -174,6 +174,7 @@ def _add_preprocess(commands: Any) -> None:
         "",
         "data=folder data.path=photos.zip",
         "data=cifar10 data.path=cifar10.tar.gz --out shards/cifar10",
+        "data=imagenet data.path=/shared/imagenet --cluster ray:auto",
     )
     parser.add_argument("--out", type=Path, help="folder to write (default: outputs/data/NAME-KEY)")
     add_workers(parser)
@@ -188,11 +189,16 @@ def _preprocess(arguments: argparse.Namespace) -> None:
     settings = settings_of(compose_config(root, arguments.overrides))
     progress = progress_of(arguments)
     if arguments.out is not None:
-        preprocess(settings, arguments.out, root, progress, processes=arguments.workers)
         folder = arguments.out
+        preprocess(settings, folder, root, progress, **_crew_of(arguments))
     else:
-        folder = prepared(settings, root, progress, processes=arguments.workers)
+        folder = prepared(settings, root, progress, **_crew_of(arguments))
     progress.say(f"data: {folder}")
+
+
+def _crew_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Who prepares the data."""
+    return {"processes": arguments.workers, "cluster": arguments.cluster}
 
 
 def _add_preview_augment(commands: Any) -> None:
@@ -302,7 +308,7 @@ def _data_to_inspect(arguments: argparse.Namespace, root: Path, progress: Progre
             f"convforge inspect-data data=folder data.path={folder}"
         )
     settings = settings_of(compose_config(root, words))
-    return prepared(settings, root, progress, processes=arguments.workers)
+    return prepared(settings, root, progress, **_crew_of(arguments))
 
 
 def _print_inspection(manifest: Manifest) -> None:

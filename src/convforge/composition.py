@@ -25,6 +25,8 @@ from convforge.errors import InputError
 from convforge.settings import Settings, known_keys, nearest
 
 CONFIG_NAME = "config"
+# Of packages that the extra `sweep` brings.
+_LAUNCHERS_OF_SWEEP = ("joblib", "submitit_local", "submitit_slurm")
 # What Hydra, OmegaConf and the YAML parser raise for a config that is wrong; Hydra uses a plain
 # ValueError where a group gets a value that names no option.
 _REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
@@ -97,12 +99,22 @@ def sweep_jobs(overrides: Sequence[str]) -> list[list[str]]:
     return [list(job) for batch in batches for job in batch]
 
 
-def sweep_folder(root: Path, overrides: Sequence[str]) -> Path:
-    """The folder in which Hydra puts the jobs of a multirun with `overrides`."""
-    hydras = [item for item in overrides if item.startswith("hydra.sweep.dir=")]
-    with initialize_config_dir(str(root / "conf"), version_base="1.3"):
-        config = compose(CONFIG_NAME, overrides=hydras, return_hydra_config=True)
-    return Path(config.hydra.sweep.dir).absolute()
+def hydra_config(root: Path, overrides: Sequence[str]) -> DictConfig:
+    """Hydra's own part of the config: its launcher, and the folders of the jobs.
+
+    Raises:
+        InputError: a launcher that is not there or not installed, or an unknown key of it.
+    """
+    own = [item for item in overrides if is_hydras(item)]
+    try:
+        return _compose(root, own, with_hydra=True).hydra
+    except _REFUSALS as error:
+        raise explain(error, root, own) from error
+
+
+def is_hydras(override: str) -> bool:
+    """Whether `override` is about Hydra itself, as its launcher."""
+    return re.match(r"[+~]*hydra\b", override) is not None
 
 
 def explain(error: Exception, root: Path, overrides: Sequence[str]) -> InputError:
@@ -114,6 +126,8 @@ def explain(error: Exception, root: Path, overrides: Sequence[str]) -> InputErro
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
+        if group == "hydra/launcher" and option in _LAUNCHERS_OF_SWEEP:
+            return InputError(f"{group}={option} is not installed: pip install 'convforge[sweep]'")
         hint = nearest(option, list(error.options or []))
         return InputError(f"{group}={option}: there is no such config{hint}")
     key = _refused_key(error)
@@ -133,9 +147,9 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _compose(root: Path, overrides: Iterable[str]) -> DictConfig:
+def _compose(root: Path, overrides: Iterable[str], *, with_hydra: bool = False) -> DictConfig:
     with initialize_config_dir(str(root / "conf"), version_base="1.3"):
-        return compose(CONFIG_NAME, overrides=list(overrides))
+        return compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=with_hydra)
 
 
 def _refused_key(error: Exception) -> str | None:
@@ -151,10 +165,11 @@ def _names(override: str, key: str) -> bool:
 
 def _why_no_key(key: str, root: Path, overrides: Sequence[str]) -> str:
     """What is wrong with a key that Hydra refused, against the config without it."""
+    hydras = is_hydras(key)
     try:
-        config = _compose(root, overrides)
+        config = _compose(root, overrides, with_hydra=hydras)
     except _REFUSALS:
-        config = _compose(root, ())
+        config = _compose(root, (), with_hydra=hydras)
     node: Any = config
     steps = key.split(".")
     for depth, step in enumerate(steps):
@@ -164,7 +179,7 @@ def _why_no_key(key: str, root: Path, overrides: Sequence[str]) -> str:
             break
         node = node[step]
     parent, unknown = tuple(steps[:depth]), ".".join(steps[: depth + 1])
-    if depth and step in known_keys(parent, OmegaConf.to_container(config)):
+    if depth and not hydras and step in known_keys(parent, OmegaConf.to_container(config)):
         return f"{key} is a key that the config leaves out: add it with +{key}=…"
     groups = [] if depth else [folder.name for folder in (root / "conf").iterdir()]
     known = sorted({str(name) for name in config} | set(groups)) if not depth else list(node)

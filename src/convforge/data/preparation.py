@@ -17,7 +17,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -32,8 +32,9 @@ from convforge.data.examination import ExaminationJob, examine
 from convforge.data.findings import find_class_problems
 from convforge.data.index import Index, Stored
 from convforge.data.manifest import FILE_NAME, RECORDS, Manifest, is_prepared
+from convforge.data.ray_workers import Common, RayWorkers, ray_workers
 from convforge.data.shard_plan import ShardPlan, ShardSpec, read_or_reason
-from convforge.data.shards import ShardReport, write_shard
+from convforge.data.shards import UNFINISHED, ShardReport, write_shard
 from convforge.data.sources import Source, open_source
 from convforge.data.split import SPLITS, assign
 from convforge.data.stamp import stamp
@@ -42,6 +43,7 @@ from convforge.data.work_folder import KEY, locked, work_folder
 from convforge.data.workers import Workers, usable_cores, workers
 from convforge.errors import InputError, UnfinishedError
 from convforge.progress import Progress
+from convforge.ray_cluster import RayCluster
 from convforge.settings import DataSettings
 from convforge.wording import counted
 
@@ -62,6 +64,7 @@ def prepare(
     progress: Progress,
     *,
     processes: int | None = None,
+    cluster: RayCluster | None = None,
     once: bool = False,
 ) -> Manifest:
     """Prepare the images at `path` into the folder `out`, which appears when complete.
@@ -73,6 +76,7 @@ def prepare(
         progress: told of every item.
         processes: how many work on it, or None for as many as there are cores. The result is the
             same whatever their number.
+        cluster: whose machines do the work; they must see `path` and `out` as this one does.
         once: take `out` as it is where it is prepared, and wait for another process that makes it.
 
     Returns:
@@ -92,7 +96,7 @@ def prepare(
         with _full_disks_explained(out), work_folder(out, _key(settings, source)) as folder:
             # Stopped after its manifest, an earlier run is complete.
             if not is_prepared(folder):
-                _Preparation(settings, source, folder, out, progress).run(processes)
+                _Preparation(settings, source, folder, out, progress).run(processes, cluster)
             manifest = Manifest.read(folder)
             _remove_all_but(manifest, folder)
         _bad_items_file(out).unlink(missing_ok=True)
@@ -131,10 +135,17 @@ def _no_room(out: Path, error: Exception) -> UnfinishedError:
 
 def _key(settings: DataSettings, source: Source) -> str:
     """What the unfinished work of another run must agree in to be continued."""
-    versions = f"{FORMAT} {__version__} {PIL.__version__} {np.__version__}"
     stamps = (stamp(path, follow_links=settings.follows_links) for path in source.paths)
-    parts = (versions, settings.model_dump_json(), *stamps)
+    parts = (_versions(), settings.model_dump_json(), *stamps)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _versions() -> str:
+    """Of all that decides about the bytes of a shard."""
+    return (
+        f"shards {FORMAT}, convforge {__version__}, Pillow {PIL.__version__}, "
+        f"NumPy {np.__version__}"
+    )
 
 
 def _open_index(path: Path) -> Index:
@@ -172,11 +183,11 @@ class _Preparation:
         self.decoding = decoding_of(settings)
         self.index = _open_index(folder / _INDEX)
 
-    def run(self, processes: int | None) -> None:
+    def run(self, processes: int | None, cluster: RayCluster | None) -> None:
         """Do what is left to do."""
         try:
             self._scan()
-            with workers(processes or self._worthwhile()) as crew:
+            with self._crew(processes, cluster) as crew:
                 self._examine(crew)
                 self._assign()
                 reports = self._make_shards(crew)
@@ -188,6 +199,14 @@ class _Preparation:
             self.progress.say(f"note: {text}")
         write_records(self.folder, reports)
         manifest.write(self.folder)
+
+    def _crew(
+        self, processes: int | None, cluster: RayCluster | None
+    ) -> AbstractContextManager[Workers | RayWorkers]:
+        if cluster is None:
+            return workers(processes or self._worthwhile())
+        common = Common.here(self.folder, self.source.paths, _versions())
+        return ray_workers(cluster, common, _versions, processes)
 
     def _worthwhile(self) -> int:
         """As many processes as the work is worth."""
@@ -214,7 +233,7 @@ class _Preparation:
                 )
                 self.index.set_fact("scanned", 1)
 
-    def _examine(self, crew: Workers) -> None:
+    def _examine(self, crew: Workers | RayWorkers) -> None:
         left = "FROM items WHERE hash IS NULL AND problem IS NULL"
         total = self.index.one(f"SELECT COUNT(*) {left}")
         with self.progress.task("examine", unit="images", total=total, closing=False) as task:
@@ -308,7 +327,7 @@ class _Preparation:
             encoded=self.settings.store == "encoded",
         )
 
-    def _make_shards(self, crew: Workers) -> dict[str, list[ShardReport]]:
+    def _make_shards(self, crew: Workers | RayWorkers) -> dict[str, list[ShardReport]]:
         plan = self._plan()
         specs = plan.specs()
         reports = {}
@@ -317,6 +336,8 @@ class _Preparation:
             if earlier is not None:
                 reports[spec.file] = earlier
         left = [spec for spec in specs if spec.file not in reports]
+        for path in self.folder.glob(f"*{UNFINISHED}"):
+            path.unlink()
         self._refuse_small_disk(plan, left)
         total = sum(spec.items for spec in specs)
         with self.progress.task("preprocess", unit="images", total=total) as task:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,6 +32,8 @@ DARK = 15
 _CHUNK_BYTES = 8 << 20
 # Of pixels that are counted and written at once: they should stay in the processor's cache.
 _PART_BYTES = 1 << 17
+#: How the names of files end that no task has completed.
+UNFINISHED = ".partial"
 
 
 class Example(NamedTuple):
@@ -126,7 +129,8 @@ def write_shard(job: ShardJob, stopped: Stopped, *, folder: Path) -> ShardReport
     """
     report = ShardReport(job.file, moments=PixelMoments(job.decoding.channels))
     path = folder / job.file
-    work = path.with_suffix(".partial")
+    # A name of its own: on a cluster a task believed lost may still be at the same shard.
+    work = path.with_suffix(f".{uuid.uuid4().hex[:8]}{UNFINISHED}")
     with work.open("wb") as file:
         for chunk in _chunks(job, report, stopped):
             _write_record(chunk, file, report)

@@ -11,6 +11,7 @@ from pathlib import Path
 from convforge.errors import InputError
 from convforge.geometry import ArgumentError
 from convforge.progress import Progress, Verbosity
+from convforge.ray_cluster import RayCluster
 
 INTERRUPTED = 130
 
@@ -33,12 +34,18 @@ def add_verbosity(parser: argparse.ArgumentParser) -> None:
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
-    """Add --workers."""
+    """Add --workers and --cluster."""
     parser.add_argument(
         "--workers",
         type=_positive,
         metavar="N",
         help="processes that work on it (default: as many as there are cores)",
+    )
+    parser.add_argument(
+        "--cluster",
+        type=_cluster,
+        metavar="ray[:ADDRESS]",
+        help="let a Ray cluster work on it, whose machines share images and output",
     )
 
 
@@ -46,6 +53,13 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number ≥ 1")
     return int(text)
+
+
+def _cluster(text: str) -> RayCluster:
+    try:
+        return RayCluster.parse(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def progress_of(arguments: argparse.Namespace) -> Progress:

@@ -14,6 +14,7 @@ from convforge.data.sources import open_source
 from convforge.data.stamp import stamp
 from convforge.errors import InputError
 from convforge.progress import Progress
+from convforge.ray_cluster import RayCluster
 from convforge.report.data_card import described_answers, write_card
 from convforge.settings import Settings, resolve_path
 from convforge.stages.entry import add_workers, progress_of, run_guarded, stage_parser
@@ -27,11 +28,14 @@ def preprocess(
     progress: Progress,
     *,
     processes: int | None = None,
+    cluster: RayCluster | None = None,
     once: bool = False,
 ) -> Manifest:
     """Prepare the config's data into `out`, and say what was found; see `prepare`."""
     path = resolve_path(settings.data.path, root)
-    manifest = prepare(settings.data, path, out, progress, processes=processes, once=once)
+    manifest = prepare(
+        settings.data, path, out, progress, processes=processes, cluster=cluster, once=once
+    )
     write_card(out, manifest, path)
     progress.say(describe(manifest))
     for name, split in manifest.splits.items():
@@ -50,7 +54,12 @@ def describe(manifest: Manifest) -> str:
 
 
 def prepared(
-    settings: Settings, root: Path, progress: Progress, *, processes: int | None = None
+    settings: Settings,
+    root: Path,
+    progress: Progress,
+    *,
+    processes: int | None = None,
+    cluster: RayCluster | None = None,
 ) -> Path:
     """A folder with the config's data prepared: made at the first use, found again after.
 
@@ -66,7 +75,9 @@ def prepared(
     folder = root / "outputs" / "data" / f"{settings.data.name}-{key[:16]}"
     if not is_prepared(folder):
         # The jobs of a sweep ask for the same data at the same time.
-        preprocess(settings, folder, root, progress, processes=processes, once=True)
+        preprocess(
+            settings, folder, root, progress, processes=processes, cluster=cluster, once=True
+        )
     return folder
 
 
@@ -98,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             project_root(),
             progress_of(arguments),
             processes=arguments.workers,
+            cluster=arguments.cluster,
         )
     )
 

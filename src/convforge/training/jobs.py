@@ -10,8 +10,8 @@ import os
 import sys
 import traceback
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import hydra
@@ -23,13 +23,14 @@ from convforge.composition import (
     CONFIG_NAME,
     compose_config,
     explain,
+    hydra_config,
+    is_hydras,
     project_root,
     settings_of,
-    sweep_folder,
     sweep_jobs,
 )
 from convforge.data.manifest import Manifest
-from convforge.errors import InputError
+from convforge.errors import InputError, UnfinishedError
 from convforge.progress import Progress, Verbosity
 from convforge.settings import MLflowTracking, Settings
 from convforge.stages.preprocess import prepared
@@ -51,6 +52,9 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
         InputError: a wrong key or value in any combination.
     """
     root = project_root()
+    own = hydra_config(root, overrides)
+    if not multirun and any(item.startswith("hydra/launcher=") for item in overrides):
+        raise InputError("hydra/launcher is for the jobs of a sweep: add -m")
     jobs = sweep_jobs(overrides) if multirun else [list(overrides)]
     settings = [settings_of(compose_config(root, _config_overrides(job))) for job in jobs]
     for job in settings:
@@ -69,14 +73,30 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
                 from convforge.tracking.sweep import sweep_parent
 
                 # Hydra would name the folder by the second in which it starts.
-                folder = sweep_folder(root, overrides)
+                folder = Path(own.sweep.dir).absolute()
                 arguments.append(f"hydra.sweep.dir='{folder}'")
                 parent = stack.enter_context(
                     sweep_parent(tracking, root, folder, overrides, len(jobs), progress)
                 )
                 arguments.append(f"{_PARENT}='{parent}'")
         sys.argv = ["train", "--config-dir", str(root / "conf"), *arguments]
-        _job()
+        with _lost_jobs_explained():
+            _job()
+
+
+@contextmanager
+def _lost_jobs_explained() -> Iterator[None]:
+    """Of the launchers of joblib and submitit, which give up the sweep; Ray's goes on without."""
+    try:
+        yield
+    except Exception as error:
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        if not kinds & {"TerminatedWorkerError", "UncompletedJobError"}:
+            raise
+        why = " ".join(str(error).splitlines()[:2])
+        raise UnfinishedError(
+            f"a job of the sweep was killed, perhaps for want of memory: {why}"
+        ) from error
 
 
 def _swept_keys(jobs: Sequence[Sequence[str]]) -> list[str]:
@@ -94,7 +114,7 @@ def _key(override: str) -> str:
 
 def _config_overrides(overrides: Sequence[str]) -> list[str]:
     """Without those of Hydra's own, which the composition API does not take."""
-    return [item for item in overrides if not item.lstrip("+~").startswith("hydra")]
+    return [item for item in overrides if not is_hydras(item)]
 
 
 @hydra.main(version_base="1.3", config_path=None, config_name=CONFIG_NAME)

@@ -1,0 +1,89 @@
+"""Ray, which hands independent tasks to the machines of a cluster, or to the cores of this one."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from convforge.errors import InputError
+
+# Of a Ray that is started here: tasks take names and places and give reports, a few kilobytes; only
+# the contents of archives that are read in one go pass through it.
+_OBJECT_STORE_BYTES = 200 << 20
+
+
+@dataclass(frozen=True)
+class RayCluster:
+    """A Ray cluster by its address.
+
+    Args:
+        address: of the cluster's head, as `10.0.0.1:6379`; `auto` finds the one that this machine
+            belongs to. None takes RAY_ADDRESS from the environment, and where that is not set
+            starts a Ray of this machine alone, which ends with its use.
+    """
+
+    address: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> RayCluster:
+        """`ray`, or `ray:` and an address.
+
+        Raises:
+            InputError: it is something else.
+
+        Example:
+            >>> RayCluster.parse("ray:10.0.0.1:6379")
+            RayCluster(address='10.0.0.1:6379')
+        """
+        engine, colon, address = text.partition(":")
+        if engine != "ray" or (colon and not address):
+            raise InputError(
+                f"--cluster={text} is not allowed: give ray, ray:auto or ray:HOST:PORT"
+            )
+        return cls(address or None)
+
+    @contextmanager
+    def connected(self) -> Iterator[Any]:
+        """Ray's module, connected for as long as the block runs.
+
+        Raises:
+            InputError: Ray is not installed, or there is no cluster at the address.
+        """
+        ray = _imported()
+        if ray.is_initialized():
+            yield ray
+            return
+        address = self.address or os.environ.get("RAY_ADDRESS") or None
+        own: dict[str, Any] = {
+            "object_store_memory": _OBJECT_STORE_BYTES,
+            "include_dashboard": False,
+        }
+        try:
+            ray.init(
+                address=address or "local",
+                logging_level=logging.WARNING,
+                **({} if address else own),
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            if not address:
+                raise
+            why = " ".join(str(error).split())
+            raise InputError(f"no Ray cluster answers at {address}: {why}") from error
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def _imported() -> Any:
+    # Telemetry stays off, as everywhere else; it is asked for before Ray starts.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError("Ray is not installed: pip install 'convforge[cluster]'") from error
+    return ray

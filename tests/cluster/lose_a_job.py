@@ -1,0 +1,44 @@
+"""Sweeps on a cluster of two nodes, with a worker killed in the middle of each; prints what was.
+
+python lose_a_job.py PROJECT ARGUMENT…
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from two_nodes import ADDRESS, kill_when, start_two_nodes, workers_at
+
+from convforge.tracking.journal import Journal
+
+
+def _in_mid_training(project: Path) -> int | None:
+    """A worker whose run has logged an epoch."""
+    for folder in sorted((project / "outputs" / "undelivered").glob("train-*")):
+        if any(event.kind == "metrics" for event in Journal(folder).events()):
+            for worker in workers_at("run_on_worker", folder.name):
+                return worker
+    return None
+
+
+def _sweep(project: Path, *arguments: str) -> tuple[int, str]:
+    launcher = ["hydra/launcher=ray", f"hydra.launcher.address={ADDRESS}"]
+    command = [sys.executable, "-m", "convforge.cli", "train", "-m", *launcher, *arguments]
+    with subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True) as sweep:
+        kill_when(lambda: _in_mid_training(project), sweep)
+        _, said = sweep.communicate()
+    return sweep.returncode, said
+
+
+def main() -> None:
+    project, *arguments = Path(sys.argv[1]), *sys.argv[2:]
+    start_two_nodes()
+    status, said = _sweep(project, *arguments)
+    print(json.dumps({"status": status, "said": said}))
+
+
+if __name__ == "__main__":
+    main()
