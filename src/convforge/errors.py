@@ -9,5 +9,9 @@ class UnfinishedError(InputError):
     """Something outside stopped the work; the same command continues it."""
 
 
+class DivergenceError(InputError):
+    """The training's numbers are not finite any more."""
+
+
 class BadItemError(ValueError):
     """Why one image of many is not used, in a few words."""

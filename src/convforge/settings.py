@@ -366,6 +366,15 @@ class StepSchedule(_Group):
         return self
 
 
+class CheckpointSettings(_Group):
+    """How a run can go on after a stop."""
+
+    seconds: Annotated[float, Field(ge=0)]
+    keep: Annotated[int, Field(ge=1)]
+    monitor: Annotated[str, Field(pattern=r"^[a-z_]+$")] | None
+    resume: bool
+
+
 class TrainerSettings(_Group):
     """How long, in what portions, and how exactly."""
 
@@ -377,6 +386,8 @@ class TrainerSettings(_Group):
     deterministic: bool
     shuffle_megabytes: Annotated[int, Field(ge=1)]
     input_threads: Annotated[int, Field(ge=1)] | None
+    largest_loss: Annotated[float, Field(gt=0)]
+    checkpoint: CheckpointSettings
 
 
 class MLflowTracking(_Group):
@@ -574,6 +585,25 @@ def _locate(location: tuple[Any, ...], config: Any) -> tuple[tuple[Any, ...], An
             path.append(step)
             value = value[step]
     return tuple(path), value
+
+
+def changed_keys(
+    before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = ""
+) -> list[str]:
+    """Where two configs differ, as `key old → new`.
+
+    Example:
+        >>> changed_keys({"trainer": {"epochs": 3}}, {"trainer": {"epochs": 4}})
+        ['trainer.epochs 3 → 4']
+    """
+    changes = []
+    for key in [*before, *(key for key in after if key not in before)]:
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            changes += changed_keys(old, new, f"{prefix}{key}.")
+        elif old != new:
+            changes.append(f"{prefix}{key} {old} → {new}")
+    return changes
 
 
 def known_keys(path: tuple[Any, ...], config: Any) -> list[str]:

@@ -93,6 +93,7 @@ class Stream:
         *,
         seed: int,
         first_epoch: int = 0,
+        first_step: int = 0,
         epochs: int | None = None,
         augmentation: Augmentation,
         shuffle_bytes: int,
@@ -109,6 +110,7 @@ class Stream:
         Args:
             seed: of the order and of the augmentation.
             first_epoch: the epoch to start with, as after a resume.
+            first_step: the batch of that epoch to start with.
             epochs: how many the whole run will use, those before `first_epoch` included, or None
                 for any number. For a few small images, compiling is not worth its time.
             augmentation: what is drawn for each example anew in every epoch.
@@ -141,6 +143,9 @@ class Stream:
             batches = shuffled.rebatch(self.batch_size)
             if limit_steps is not None:
                 batches = batches.take(limit_steps)
+            if first_step:
+                here = tf.equal(epoch, first_epoch)
+                batches = batches.skip(tf.cast(here, tf.int64) * first_step)
             return batches.map(
                 lambda images, labels, indices: example(epoch, images, labels, indices),
                 num_parallel_calls=self._parallel,

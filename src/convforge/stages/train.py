@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
@@ -18,6 +18,7 @@ import convforge
 from convforge.composition import project_root, read_params
 from convforge.data.manifest import FILE_NAME as MANIFEST
 from convforge.data.manifest import Manifest
+from convforge.errors import DivergenceError
 from convforge.progress import Progress
 from convforge.settings import MLflowTracking, Settings, resolve_path
 from convforge.stages.entry import progress_of, run_guarded, stage_parser
@@ -28,9 +29,19 @@ from convforge.tracking.journal import Journal
 from convforge.tracking.provenance import provenance_tags
 from convforge.tracking.tracker import Tracker
 
+if TYPE_CHECKING:
+    from convforge.prediction import ModelCard
+    from convforge.training.checkpoints import Checkpoints
+    from convforge.training.fitting import Fit
+    from convforge.training.unfinished import UnfinishedRun
+
 CONFIG = "config.yaml"
 HISTORY = "history.csv"
 MODEL = "model"
+#: The weights of the best epoch, as `model`.
+BEST = "best"
+#: Those from before the loss went wrong, where it did.
+LAST_GOOD = "last_good"
 PICTURES = "pictures"
 #: The data's card and contact sheets.
 DATA = "data"
@@ -56,11 +67,14 @@ def train(
 ) -> Mapping[str, float]:
     """Train the config's network on the prepared `data` and leave everything in `out`.
 
+    Goes on where an earlier process was stopped that trained the same; see `unfinished_run`.
+
     Returns:
         The figures of the last epoch.
 
     Raises:
-        InputError: `data` was prepared by another config, or a layer does not fit it.
+        InputError: `data` was prepared by another config, a layer does not fit it, another process
+            writes `out`, or the loss is not finite.
     """
     from convforge.training import backend
 
@@ -71,16 +85,40 @@ def train(
         precision=settings.trainer.precision,
     )
 
-    from convforge.training.fitting import prepare_fit
+    import keras
+
+    from convforge.training.unfinished import unfinished_run
 
     for remark in settings.remarks:
         progress.say(remark)
+    with unfinished_run(
+        settings, manifest.digest, keras.backend.backend(), out, root, progress
+    ) as run:
+        return _train(settings, manifest, data, out, root, progress, label, run)
+
+
+def _train(
+    settings: Settings,
+    manifest: Manifest,
+    data: Path,
+    out: Path,
+    root: Path,
+    progress: Progress,
+    label: RunLabel | None,
+    run: UnfinishedRun,
+) -> Mapping[str, float]:
+    from convforge.training.checkpoints import Checkpoints
+    from convforge.training.fitting import prepare_fit
+
     fit = prepare_fit(settings, manifest, data)
+    checkpoints = Checkpoints(run.folder, settings.trainer.checkpoint.keep, progress.warn)
     _forget(out)
     config = out / CONFIG
     config.write_text(OmegaConf.to_yaml(OmegaConf.create(dump(settings))), encoding="utf-8")
-    tracker = Tracker(settings.tracking, out, root, progress, kind="train")
+    tracker = Tracker(settings.tracking, out, root, progress, kind="train", key=run.key)
     journal = tracker.journal
+    if run.has_begun:
+        journal.go_on()
     label = label or RunLabel(default_name(settings), {})
     _begin(tracker, settings, manifest, label, root)
     tracker.start()
@@ -88,11 +126,17 @@ def train(
     try:
         journal.artifact(config)
         _show_data(settings, manifest, data, root, journal, out / DATA)
-        fit.run(out / HISTORY, journal, progress, tracker.wake)
-        _save(fit, out, manifest, journal)
+        fit.run(out / HISTORY, journal, progress, tracker.wake, checkpoints)
+        card = _card(settings, manifest, fit)
+        _save(fit, out, card, journal)
+        _save_best(fit, out, card, checkpoints, journal)
         status = "FINISHED"
+    except DivergenceError as error:
+        _save_last_good(fit, out, _card(settings, manifest, fit), journal, error)
+        raise
     except KeyboardInterrupt:
         status = "KILLED"
+        progress.say("stopped; the same command goes on from here")
         raise
     finally:
         figures = _last_figures(journal)
@@ -108,7 +152,8 @@ def _forget(out: Path) -> None:
     for name in (HISTORY, JOURNAL, RUN_FILE):
         (out / name).unlink(missing_ok=True)
     # Removed, not overwritten: what waits to be delivered may be the same file by another name.
-    shutil.rmtree(out / MODEL, ignore_errors=True)
+    for name in (MODEL, BEST, LAST_GOOD):
+        shutil.rmtree(out / name, ignore_errors=True)
 
 
 def dump(settings: Settings) -> dict[str, Any]:
@@ -177,24 +222,53 @@ def _show_data(
     journal.artifact(Path(shutil.copy2(data / MANIFEST, folder)), DATA)
 
 
-def _save(fit: Any, out: Path, manifest: Manifest, journal: Journal) -> None:
-    from convforge.prediction import ModelCard, save_model
-    from convforge.report.training_pictures import draw_training_pictures
+def _card(settings: Settings, manifest: Manifest, fit: Fit) -> ModelCard:
+    from convforge.prediction import ModelCard
 
-    card = ModelCard(
-        name=fit.settings.model.name,
+    return ModelCard(
+        name=settings.model.name,
         classes=[] if fit.targets else manifest.classes,
         targets=list(fit.targets.names) if fit.targets else [],
         image_shape=manifest.image_shape,
-        geometry="center_crop" if fit.settings.data.geometry == "center_crop" else "resize",
-        background=fit.settings.data.background,
+        geometry="center_crop" if settings.data.geometry == "center_crop" else "resize",
+        background=settings.data.background,
         data_digest=manifest.digest,
         version=convforge.__version__,
     )
+
+
+def _save(fit: Fit, out: Path, card: ModelCard, journal: Journal) -> None:
+    from convforge.prediction import save_model
+    from convforge.report.training_pictures import draw_training_pictures
+
     save_model(out / MODEL, fit.model, card)
     for picture in draw_training_pictures(fit, out / HISTORY, out / PICTURES):
         journal.artifact(picture, PICTURES)
     journal.model(out / MODEL, _signature(card.image_shape, len(card.classes or card.targets)))
+
+
+def _save_best(
+    fit: Fit, out: Path, card: ModelCard, checkpoints: Checkpoints, journal: Journal
+) -> None:
+    """The weights of the best epoch beside those of the last."""
+    from convforge.prediction import save_model
+    from convforge.training.state import restore
+
+    best = checkpoints.best()
+    if best is None:  # Its file was damaged.
+        return
+    restore(fit.trainable, best.arrays, metrics=False)
+    save_model(out / BEST, fit.model, card)
+    journal.tags({"convforge.best_epoch": str(best.position.epoch)})
+
+
+def _save_last_good(
+    fit: Fit, out: Path, card: ModelCard, journal: Journal, error: DivergenceError
+) -> None:
+    from convforge.prediction import save_model
+
+    save_model(out / LAST_GOOD, fit.model, card)
+    journal.tags({"convforge.error": str(error)})
 
 
 def _signature(image_shape: Sequence[int], outputs: int) -> dict[str, str]:

@@ -208,6 +208,8 @@ class Delivery:
         there = [run.info.run_id for run in self.remote.runs_with(key)]
         if there:
             self.state.run_id = self._completes if self._completes in there else there[0]
+            if self._completes is None:
+                self.remote.reopen(self._run)
         else:
             try:
                 self.state.run_id = self.remote.create(key, content["name"], event.time, tags)
@@ -276,6 +278,9 @@ class Delivery:
 
         self._allowed("the model", log)
 
+    def _resume(self, event: Event) -> None:
+        self._allowed("its status", lambda: self.remote.reopen(self._run))
+
     def _end(self, event: Event) -> None:
         self._terminate(event.content["status"], event.time)
 
@@ -332,5 +337,6 @@ _HANDLERS: Mapping[str, Callable[[Delivery, Event], Any]] = {
     "dataset": Delivery._dataset,
     "artifact": Delivery._artifact,
     "model": Delivery._model,
+    "resume": Delivery._resume,
     "end": Delivery._end,
 }

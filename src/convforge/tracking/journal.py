@@ -54,6 +54,7 @@ class Journal:
         self.path = folder / FILE_NAME
         self._run_folder = run_folder or folder
         self._lock: FileLock | None = None
+        self._repeated: set[str] = set()
 
     @property
     def key(self) -> str | None:
@@ -66,6 +67,25 @@ class Journal:
         """The event that began it."""
         return next(self.events(), None)
 
+    def go_on(self) -> None:
+        """Continue what an earlier process has begun: it will repeat events, which are not added.
+
+        A run that had ended, but not well, is a running one again.
+        """
+        events = list(self.events())
+        if events and events[-1].kind == "end" and events[-1].content["status"] != "FINISHED":
+            self.append("resume", {})
+        self._repeated = {_identity(event.kind, event.content) for event in events} - {
+            _identity("resume", {})
+        }
+        if events and events[-1].content.get("status") != "FINISHED":
+            self._repeated -= {_identity("end", {})}
+
+    def recorded_metrics(self) -> dict[int, dict[str, float]]:
+        """The figures that there are, by step."""
+        there = (event.content for event in self.events() if event.kind == "metrics")
+        return {content["step"]: content["values"] for content in there}
+
     def append(self, kind: str, content: Mapping[str, Any]) -> None:
         """Write one event; a killed process does not lose it once this has returned.
 
@@ -73,6 +93,8 @@ class Journal:
             InputError: another process writes this journal.
         """
         self._hold()
+        if _identity(kind, content) in self._repeated:
+            return
         event = {"kind": kind, "time": time.time_ns() // 1_000_000, **content}
         with self.path.open("ab+") as file:
             _cut_torn_line(file)
@@ -192,6 +214,13 @@ class Journal:
     def count(self) -> int:
         """How many events there are."""
         return sum(1 for _ in self.events())
+
+
+def _identity(kind: str, content: Mapping[str, Any]) -> str:
+    """The same for an event and its repetition; a run begins and ends once."""
+    by = {"begin": (), "end": (), "artifact": ("path", "folder"), "model": ("path",)}
+    names = by.get(kind, sorted(content))
+    return json.dumps([kind, *(content[name] for name in names)])
 
 
 def _event(line: bytes) -> Event:

@@ -48,6 +48,17 @@ def with_augmentation(
     return network
 
 
+def augmented_images(trained: keras.Model, inputs: Any) -> Any:
+    """The images that the network itself sees of a batch's `inputs`."""
+    if isinstance(trained, StepAugmented):
+        return trained.augmented(inputs)
+    if isinstance(inputs, dict):
+        layer = trained.get_layer("augment")
+        image, index, epoch = (inputs[name] for name in ("image", INDEX, EPOCH))
+        return layer(image, index=index, epoch=epoch, training=True)
+    return inputs
+
+
 def _in_the_model(
     network: keras.Model, augmentation: Augmentation, seed: int, colour_basis: NDArray[Any] | None
 ) -> keras.Model:

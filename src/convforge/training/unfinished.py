@@ -1,0 +1,189 @@
+"""Runs that have not ended: where their checkpoints lie until they do.
+
+DVC empties a stage's folder before it runs the stage, and Hydra names a new one for every command,
+so a run's state is kept below `outputs/unfinished/`, by what the run is: its config, its data and
+its backend. The same command finds it there, whatever stopped the one before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+import convforge
+from convforge.errors import DivergenceError, InputError
+from convforge.progress import Progress
+from convforge.settings import Settings, changed_keys
+from convforge.tracking.store import store_root
+
+_FOLDER = Path("outputs") / "unfinished"
+_RECORD = "run.json"
+_LOCK = "lock"
+
+
+@dataclass(frozen=True)
+class UnfinishedRun:
+    """A run, new or begun before.
+
+    Args:
+        folder: of its checkpoints.
+        key: what it is called in every store.
+        has_begun: whether an earlier process has worked on it.
+    """
+
+    folder: Path
+    key: str
+    has_begun: bool
+
+
+@contextmanager
+def unfinished_run(
+    settings: Settings, digest: str, backend: str, out: Path, root: Path, progress: Progress
+) -> Iterator[UnfinishedRun]:
+    """The run of this config, data and backend, for this process alone.
+
+    It is forgotten when the block ends well, or by a DivergenceError, which the same command would
+    meet again; anything else leaves it for the next one.
+
+    Args:
+        settings: of the run.
+        digest: of the data.
+        backend: Keras'.
+        out: the run's own folder, which no other process may write meanwhile.
+        root: the project's folder.
+        progress: told of a run into `out` that had other settings.
+
+    Raises:
+        InputError: another process writes `out`.
+    """
+    folder = store_root(root) / _FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    identity = {"config": _config(settings), "data": digest, "backend": backend}
+    with ExitStack() as stack:
+        stack.enter_context(_alone(folder, out))
+        own = stack.enter_context(_own_folder(folder, _hash(identity)))
+        if not settings.trainer.checkpoint.resume:
+            _empty(own)
+        record = _read(own)
+        _tell_of_others(folder, own, out, identity, progress)
+        begun = record.get("key") is not None
+        if begun and record["version"] != convforge.__version__:
+            progress.warn(
+                f"the run was begun by convforge {record['version']}: "
+                "trainer.checkpoint.resume=false begins it again"
+            )
+        record = {
+            "key": record.get("key") or uuid.uuid4().hex,
+            "version": record.get("version", convforge.__version__),
+            "out": str(out.resolve()),
+            **identity,
+        }
+        _write(own, record)
+        try:
+            yield UnfinishedRun(own, str(record["key"]), begun)
+        except DivergenceError:
+            _empty(own)
+            raise
+        _empty(own)
+
+
+def _config(settings: Settings) -> dict[str, Any]:
+    """What makes the weights what they are."""
+    config = settings.model_dump(mode="json", by_alias=True)
+    del config["tracking"], config["trainer"]["checkpoint"], config["trainer"]["input_threads"]
+    return config
+
+
+def _hash(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _alone(folder: Path, out: Path) -> Iterator[None]:
+    name = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:16]
+    lock = FileLock(folder / f".{name}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise InputError(f"another run is writing {out}: wait for its end") from None
+    try:
+        yield
+    finally:
+        # Whoever has opened it meanwhile finds it gone, and tries another.
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+@contextmanager
+def _own_folder(folder: Path, name: str) -> Iterator[Path]:
+    """The folder `name`, or one with a number where a process works on the same run just now."""
+    for number in count(1):
+        own = folder / (name if number == 1 else f"{name}-{number}")
+        own.mkdir(exist_ok=True)
+        lock = FileLock(own / _LOCK)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            continue
+        try:
+            yield own
+        finally:
+            if not any(path.is_dir() for path in own.iterdir()):  # Nothing to go on from.
+                shutil.rmtree(own, ignore_errors=True)
+            lock.release()
+        return
+
+
+def _read(own: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((own / _RECORD).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        _empty(own)
+        return {}
+
+
+def _write(own: Path, record: Mapping[str, Any]) -> None:
+    new = own / f"{_RECORD}.new"
+    new.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    new.replace(own / _RECORD)
+
+
+def _empty(own: Path) -> None:
+    for path in own.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != _LOCK:
+            path.unlink()
+
+
+def _tell_of_others(
+    folder: Path, own: Path, out: Path, identity: Mapping[str, Any], progress: Progress
+) -> None:
+    """Say which runs into `out` were stopped and are not the one that goes on, and why not."""
+    for path in sorted(folder.glob(f"[!.]*/{_RECORD}")):
+        if path.parent == own:
+            continue
+        try:
+            other = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if other.get("out") != str(out.resolve()):
+            continue
+        changes = changed_keys(other["config"], identity["config"])
+        for name in ("data", "backend"):
+            if other[name] != identity[name]:
+                changes.append(f"{name} {other[name][:12]} → {str(identity[name])[:12]}")
+        progress.say(
+            f"a stopped run had other settings, and this one begins anew: {', '.join(changes)} "
+            f"({path.parent} keeps it)"
+        )
