@@ -59,11 +59,12 @@ def test_the_best_job_of_a_regression_is_the_one_with_the_smallest_error(tmp_pat
     )  # fmt: skip
     quiet = Progress(Verbosity.QUIET)
     choices = ["optimizer.learning_rate=0.1,0.01"]
-    with sweep_parent(settings, tmp_path, tmp_path / "sweep", choices, 2, quiet) as parent:
+    of = (settings, tmp_path, tmp_path / "sweep", choices, 2, quiet)
+    with sweep_parent(*of, key="parent", has_begun=False):
         for name, error in (("far", 20.0), ("near", 5.0)):
             (tmp_path / "sweep" / name).mkdir()
             child = Journal(tmp_path / "sweep" / name)
-            child.begin(name=name, tags={PARENT_TAG: parent}, params={}, key=name)
+            child.begin(name=name, tags={PARENT_TAG: "parent"}, params={}, key=name)
             child.metrics({"val_mae": 2 * error}, step=1)
             child.metrics({"val_mae": error}, step=2)
             child.end("FINISHED")

@@ -282,6 +282,14 @@ def _signature(image_shape: Sequence[int], outputs: int) -> dict[str, str]:
     return {"inputs": tensor("uint8", image_shape), "outputs": tensor("float32", [outputs])}
 
 
+def finished_figures(out: Path) -> Mapping[str, float] | None:
+    """The figures of the last epoch of the run in `out`, if one has ended well there."""
+    journal = Journal(out)
+    last = [event for event in journal.events() if event.kind == "end"][-1:]
+    ended_well = [event.content["status"] for event in last] == ["FINISHED"]
+    return _last_figures(journal) if ended_well else None
+
+
 def _last_figures(journal: Journal) -> Mapping[str, float]:
     figures = [event.content["values"] for event in journal.events() if event.kind == "metrics"]
     return figures[-1] if figures else {}

@@ -25,16 +25,23 @@ def sweep_parent(
     overrides: Sequence[str],
     jobs: int,
     progress: Progress,
-) -> Iterator[str]:
-    """A run that the jobs' runs name as their parent, by its key; ended whatever becomes of them.
+    *,
+    key: str,
+    has_begun: bool,
+) -> Iterator[None]:
+    """A run that the jobs' runs name as their parent, by `key`; ended whatever becomes of them.
+
+    That of a sweep that `has_begun` goes on.
 
     Its name is the sweep's overrides; its `best_val_accuracy`, or `best_val_mae` of a regression,
     and the tag `best_run` say which job did best on the validation images, by the jobs' own
     journals in `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tracker = Tracker(settings, folder, root, progress, kind="sweep")
+    tracker = Tracker(settings, folder, root, progress, kind="sweep", key=key)
     journal = tracker.journal
+    if has_begun:
+        journal.go_on()
     name = settings.run_name or "sweep " + " ".join(overrides)
     tags = {
         **provenance_tags(root),
@@ -45,7 +52,7 @@ def sweep_parent(
     tracker.start()
     status = "FAILED"
     try:
-        yield tracker.key
+        yield
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
@@ -64,7 +71,8 @@ def _write_best(journal: Journal, folder: Path, parent: str) -> None:
         scores = [(figures[metric], name) for name, figures in finished if metric in figures]
         if scores:
             score, name = best_of(scores, key=lambda pair: pair[0])
-            journal.metrics({f"best_{metric}": score}, 0)
+            # By how many jobs have finished, so that a sweep that goes on has a later figure.
+            journal.metrics({f"best_{metric}": score}, len(scores))
             journal.tags({"best_run": name})
             return
 

@@ -23,6 +23,7 @@ from convforge.training.checkpointing import Checkpointing, monitored, snapshot
 from convforge.training.checkpoints import START, Checkpoint, Checkpoints, Position
 from convforge.training.divergence import trace
 from convforge.training.interruption import Interruption, interruptions
+from convforge.training.memory import memory_told
 from convforge.training.objective import Targets, targets_of, training_loss, training_metrics
 from convforge.training.optimization import build_optimizer, make_optimizer
 from convforge.training.placement import augmented_images, with_augmentation
@@ -71,6 +72,7 @@ class Fit:
 
         Raises:
             DivergenceError: the loss is not finite; the model has the weights from before that.
+            InputError: there is not enough memory for a batch.
             KeyboardInterrupt: a signal asked for an end, and the state is saved.
         """
         self._compile()
@@ -94,7 +96,8 @@ class Fit:
             )
         with damage_told(), interruptions() as interruption:
             try:
-                self._fit(start, record, progress, checkpoints, interruption)
+                with memory_told(self.settings.trainer.batch_size, self._try_step):
+                    self._fit(start, record, progress, checkpoints, interruption)
             except DivergedError as error:
                 raise self._explained(error, checkpoints) from error
             finally:
@@ -179,6 +182,12 @@ class Fit:
                         verbose=0,
                         callbacks=callbacks,
                     )
+
+    def _try_step(self, batch_size: int) -> None:
+        """One iteration, with the first examples of a batch."""
+        inputs, labels = next(iter(self._standardized(self.training_batches())))
+        part = keras.tree.map_structure(lambda rows: rows[:batch_size].numpy(), (inputs, labels))
+        self.trainable.train_on_batch(*part)
 
     @property
     def figures(self) -> tuple[str, ...]:

@@ -34,8 +34,9 @@ from convforge.errors import InputError, UnfinishedError
 from convforge.progress import Progress, Verbosity
 from convforge.settings import MLflowTracking, Settings
 from convforge.stages.preprocess import prepared
-from convforge.stages.train import RunLabel, default_name, train
+from convforge.stages.train import RunLabel, default_name, finished_figures, train
 from convforge.tracking.journal import PARENT_TAG
+from convforge.training.unfinished import has_unfinished_run, unfinished_sweep
 
 _PARENT = "tracking.parent_run"
 # A launcher may run the jobs in other processes: they learn these from their environment.
@@ -68,17 +69,29 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
         if multirun:
             arguments.insert(0, "--multirun")
             os.environ[_SWEPT_KEYS] = " ".join(_swept_keys(jobs))
+            # Hydra would name the folder by the second in which it starts.
+            folder = Path(own.sweep.dir).absolute()
+            sweep = stack.enter_context(unfinished_sweep(settings, overrides, folder, root))
+            if sweep.has_begun:
+                progress.say(f"the sweep in {sweep.folder} goes on")
+            arguments.append(f"hydra.sweep.dir='{sweep.folder}'")
             tracking = settings[0].tracking
             if isinstance(tracking, MLflowTracking):
                 from convforge.tracking.sweep import sweep_parent
 
-                # Hydra would name the folder by the second in which it starts.
-                folder = Path(own.sweep.dir).absolute()
-                arguments.append(f"hydra.sweep.dir='{folder}'")
-                parent = stack.enter_context(
-                    sweep_parent(tracking, root, folder, overrides, len(jobs), progress)
+                stack.enter_context(
+                    sweep_parent(
+                        tracking,
+                        root,
+                        sweep.folder,
+                        overrides,
+                        len(jobs),
+                        progress,
+                        key=sweep.key,
+                        has_begun=sweep.has_begun,
+                    )
                 )
-                arguments.append(f"{_PARENT}='{parent}'")
+                arguments.append(f"{_PARENT}='{sweep.key}'")
         sys.argv = ["train", "--config-dir", str(root / "conf"), *arguments]
         with _lost_jobs_explained():
             _job()
@@ -129,6 +142,10 @@ def _job(config: DictConfig) -> float | None:
     job = HydraConfig.get()
     label = _label(settings, job.overrides.task)
     out = Path(job.runtime.output_dir)
+    figures = finished_figures(out)
+    if figures is not None and not has_unfinished_run(out, root):
+        progress.say(f"train: {label.name} has finished in {out}")
+        return figures.get("val_accuracy")
     progress.say(f"train: {label.name} → {out}")
     try:
         figures = train(settings, prepared(settings, root, progress), out, root, progress, label)

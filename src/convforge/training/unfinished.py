@@ -11,8 +11,8 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -36,7 +36,7 @@ class UnfinishedRun:
     """A run, new or begun before.
 
     Args:
-        folder: of its checkpoints.
+        folder: of its checkpoints; of a sweep, its jobs'.
         key: what it is called in every store.
         has_begun: whether an earlier process has worked on it.
     """
@@ -91,10 +91,49 @@ def unfinished_run(
         _write(own, record)
         try:
             yield UnfinishedRun(own, str(record["key"]), begun)
-        except DivergenceError:
-            _empty(own)
+        except BaseException as error:
+            if isinstance(error, DivergenceError) or not any(own.glob("*/")):
+                _empty(own)
             raise
         _empty(own)
+
+
+@contextmanager
+def unfinished_sweep(
+    jobs: Sequence[Settings], overrides: Sequence[str], out: Path, root: Path
+) -> Iterator[UnfinishedRun]:
+    """The sweep of these jobs; its `folder` is where they write: `out`, or that of the stopped one.
+
+    It is forgotten when the block ends well.
+
+    Args:
+        jobs: in order.
+        overrides: that made them.
+        out: for a new one.
+        root: the project's folder.
+    """
+    folder = store_root(root) / _FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    identity = {"jobs": [_config(job) for job in jobs], "overrides": list(overrides)}
+    with _own_folder(folder, f"sweep-{_hash(identity)}") as own:
+        record = _read(own)
+        there = Path(record.get("out", ""))
+        begun = "key" in record and there.is_dir() and jobs[0].trainer.checkpoint.resume
+        if not begun:
+            record = {"key": uuid.uuid4().hex, "out": str(out)}
+            _write(own, record)
+        yield UnfinishedRun(Path(record["out"]), record["key"], begun)
+        _empty(own)
+
+
+def has_unfinished_run(out: Path, root: Path) -> bool:
+    """Whether a run into `out` was stopped, or has ended without being told so."""
+    records = (store_root(root) / _FOLDER).glob(f"[!.]*/{_RECORD}")
+    found = []
+    for path in records:
+        with suppress(OSError, ValueError):
+            found.append(json.loads(path.read_text(encoding="utf-8")).get("out"))
+    return str(out.resolve()) in found
 
 
 def _config(settings: Settings) -> dict[str, Any]:
@@ -138,7 +177,7 @@ def _own_folder(folder: Path, name: str) -> Iterator[Path]:
         try:
             yield own
         finally:
-            if not any(path.is_dir() for path in own.iterdir()):  # Nothing to go on from.
+            if not (own / _RECORD).exists():
                 shutil.rmtree(own, ignore_errors=True)
             lock.release()
         return
@@ -177,7 +216,7 @@ def _tell_of_others(
             other = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        if other.get("out") != str(out.resolve()):
+        if "config" not in other or other["out"] != str(out.resolve()):
             continue
         changes = changed_keys(other["config"], identity["config"])
         for name in ("data", "backend"):

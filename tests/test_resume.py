@@ -1,0 +1,336 @@
+"""A run that was stopped and goes on ends as one that was never stopped, bit for bit."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from omegaconf import OmegaConf
+
+from convforge import cli
+from convforge.prediction import load_predictor
+from convforge.progress import Progress, Task, Verbosity
+from convforge.settings import Settings
+from convforge.stages.train import dump, train
+from convforge.tracking.journal import PARENT_TAG
+from convforge.training.unfinished import unfinished_run
+
+QUIET = Progress(Verbosity.QUIET)
+# Batch normalisation, dropout, momentum, a schedule, augmentation and shuffling: all have a state.
+NET = (
+    "model.layers.conv1.filters=4",
+    "model.layers.conv2.filters=4",
+    "model.layers.prelu1.type=batch_normalization",
+    "model.layers.dense1.units=16",
+    "trainer.epochs=3",
+    "trainer.checkpoint.seconds=0",
+)
+STEPS = 5  # Of an epoch: 250 digits in batches of 50.
+
+
+class StoppedProgress(Progress):
+    """Sends a signal to this process after so many iterations."""
+
+    def __init__(self, after: int, number: int = signal.SIGTERM) -> None:
+        super().__init__(Verbosity.QUIET)
+        self._left = after
+        self._number = number
+
+    def task(self, *arguments: Any, **options: Any) -> Any:
+        manager = super().task(*arguments, **options)
+        progress = self
+
+        class Counting:
+            def __enter__(self) -> Task:
+                task = manager.__enter__()
+                advance = task.advance
+
+                def counted(steps: int = 1, figures: str = "") -> None:
+                    advance(steps, figures)
+                    progress._left -= 1
+                    if not progress._left:
+                        os.kill(os.getpid(), progress._number)
+
+                task.advance = counted  # type: ignore[method-assign]
+                return task
+
+            def __exit__(self, *error: Any) -> Any:
+                return manager.__exit__(*error)
+
+        return Counting()
+
+
+def history(run: Path) -> list[dict[str, str]]:
+    """Every figure but the time."""
+    with (run / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{name: row[name] for name in row if name != "epoch_seconds"} for row in rows]
+
+
+def weights(run: Path, name: str = "model") -> list[np.ndarray]:
+    return [np.asarray(weight) for weight in load_predictor(run / name).model.weights]
+
+
+def same(run: Path, other: Path) -> bool:
+    pairs = [
+        zip(weights(run, name), weights(other, name), strict=True) for name in ("model", "best")
+    ]
+    equal = all(np.array_equal(one, two) for pair in pairs for one, two in pair)
+    return equal and history(run) == history(other)
+
+
+@pytest.fixture(scope="module")
+def settings(compose: Callable[..., Settings]) -> Settings:
+    return compose(*NET, "tracking=none")
+
+
+@pytest.fixture(scope="module")
+def whole(settings: Settings, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(settings, digits, folder / "run", folder, QUIET)
+    return folder / "run"
+
+
+def test_a_run_stopped_three_times_ends_with_the_weights_and_figures_of_one_never_stopped(
+    settings: Settings, digits: Path, tmp_path: Path, whole: Path
+) -> None:
+    """After the first epoch's last iteration, in the second epoch, before the end."""
+    for iterations in (STEPS, 2, 2 * STEPS - 3):
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, digits, tmp_path / "run", tmp_path, StoppedProgress(iterations))
+        shutil.rmtree(tmp_path / "run")  # As DVC does before it runs the stage again.
+    train(settings, digits, tmp_path / "run", tmp_path, QUIET)
+    assert same(tmp_path / "run", whole)
+    assert not list((tmp_path / "outputs" / "unfinished").glob("[!.]*")), "it has ended well"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["model", "step"])
+def test_a_stopped_run_that_augments_elsewhere_goes_on_exactly_too(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path, place: str
+) -> None:
+    settings = compose(*NET, "tracking=none", f"augment.place={place}", "trainer.epochs=2")
+    train(settings, digits, tmp_path / "whole", tmp_path, QUIET)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, digits, tmp_path / "run", tmp_path, StoppedProgress(STEPS + 2))
+    train(settings, digits, tmp_path / "run", tmp_path, QUIET)
+    assert same(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_damaged_newest_checkpoint_costs_an_iteration_and_no_exactness(
+    settings: Settings, digits: Path, tmp_path: Path, whole: Path, capfd: Any
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, digits, tmp_path / "run", tmp_path, StoppedProgress(STEPS + 2))
+    newest = sorted((tmp_path / "outputs" / "unfinished").glob("*/newest/*"))[-1]
+    (newest / "arrays.npz").write_bytes(b"")
+    train(settings, digits, tmp_path / "run", tmp_path, QUIET)
+    assert f"{newest.name} is damaged" in capfd.readouterr().err
+    assert same(tmp_path / "run", whole)
+
+
+def test_other_settings_begin_anew_and_the_changed_keys_are_named(
+    compose: Callable[..., Settings], settings: Settings, digits: Path, tmp_path: Path, capfd: Any
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, digits, tmp_path / "run", tmp_path, StoppedProgress(2))
+    other = compose(*NET, "tracking=none", "trainer.epochs=1", "optimizer.momentum=0.5")
+    train(other, digits, tmp_path / "run", tmp_path, Progress())
+    said = capfd.readouterr().err
+    assert "optimizer.momentum 0.9 → 0.5, trainer.epochs 3 → 1" in said
+    assert "goes on" not in said
+    train(settings, digits, tmp_path / "run", tmp_path, Progress())
+    assert "goes on after epoch 0 of 3 and 2 of 5 iterations" in capfd.readouterr().err
+    assert not list((tmp_path / "outputs" / "unfinished").glob("[!.]*"))
+
+
+def test_a_second_run_into_the_same_folder_is_refused_and_one_beside_it_is_not(
+    settings: Settings, digits: Path, tmp_path: Path
+) -> None:
+    digest = json.loads((digits / "manifest.json").read_text())["digest"]
+    of = (settings, digest, "tensorflow")
+    with unfinished_run(*of, tmp_path / "run", tmp_path, QUIET) as first:
+        with pytest.raises(ValueError, match="another run is writing"):
+            train(settings, digits, tmp_path / "run", tmp_path, QUIET)
+        with unfinished_run(*of, tmp_path / "beside", tmp_path, QUIET) as second:
+            assert first.folder != second.folder
+
+
+def test_the_best_epoch_is_kept_by_the_figure_that_the_config_names(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path
+) -> None:
+    config = (*NET, "tracking=none", "optimizer.learning_rate=1e-9", "schedule=constant")
+    settings = compose(*config, "trainer.checkpoint.monitor=loss")
+    train(settings, digits, tmp_path / "run", tmp_path, QUIET)
+    losses = [float(row["loss"]) for row in history(tmp_path / "run")]
+    assert (tmp_path / "run" / "best" / "model.keras").is_file()
+    events = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").open()]
+    (best,) = [event["tags"]["convforge.best_epoch"] for event in events if event["kind"] == "tags"]
+    assert int(best) == 1 + losses.index(min(losses))
+    settings = compose(*config, "trainer.checkpoint.monitor=speed")
+    with pytest.raises(ValueError, match=r"monitor=speed is not allowed: give one of loss, acc"):
+        train(settings, digits, tmp_path / "run", tmp_path, QUIET)
+
+
+def test_a_sweep_that_was_stopped_goes_on_with_the_jobs_it_has_left(
+    project: Path, train_in_process: None, capfd: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    from convforge.training import jobs
+
+    sweep = ["train", "-m", *NET, "data.split.validation=50", "data.split.test=100"]
+    sweep += ["trainer.epochs=1", "optimizer.momentum=0.5,0.9"]
+    with monkeypatch.context() as patched:
+        stopped = iter([QUIET, StoppedProgress(2)])
+        patched.setattr(jobs, "Progress", lambda *_: next(stopped))
+        assert cli.main(sweep) == 130
+    capfd.readouterr()
+    assert cli.main(sweep) == 0
+    said = capfd.readouterr().err
+    assert "optimizer.momentum=0.5 has finished in" in said
+    assert "goes on after epoch 0 of 1 and 2 of 5 iterations" in said
+    assert len(list((project / "outputs" / "sweeps").iterdir())) == 1
+    client = MlflowClient(f"sqlite:///{project}/mlflow.db")
+    experiment = client.get_experiment_by_name("convforge").experiment_id
+    runs = client.search_runs([experiment])
+    assert sorted(run.info.run_name.split(" ")[0] for run in runs) == [
+        "optimizer.momentum=0.5", "optimizer.momentum=0.9", "sweep"
+    ]  # fmt: skip
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    children = [run for run in runs if PARENT_TAG in run.data.tags]
+    assert len({run.data.tags["mlflow.parentRunId"] for run in children}) == 1
+    assert not list((project / "outputs" / "unfinished").glob("[!.]*"))
+
+
+# Killing real processes.
+
+_STAGES = ("train", "evaluate")
+
+
+def _write_params(settings: Settings, folder: Path) -> Path:
+    path = folder / "params.yaml"
+    path.write_text(OmegaConf.to_yaml(OmegaConf.create(dump(settings))), encoding="utf-8")
+    return path
+
+
+class Pipeline:
+    """Train and evaluate as DVC runs them, in a folder of its own."""
+
+    def __init__(self, settings: Settings, data: Path, folder: Path, backend: str) -> None:
+        self.folder = folder
+        self.run = folder / "build" / "train"
+        folder.mkdir()
+        (folder / "conf").mkdir()
+        (folder / "conf" / "config.yaml").touch()
+        params = ["--params", str(_write_params(settings, folder)), "--data", str(data)]
+        self.commands = {
+            "train": [*params, "--out", str(self.run)],
+            "evaluate": [*params, "--run", str(self.run), "--out", str(folder / "build/evaluate")],
+        }
+        self._environment = {**os.environ, "KERAS_BACKEND": backend}
+
+    def start(self, stage: str) -> subprocess.Popen[str]:
+        """The stage's process; as DVC does, without what an earlier one left."""
+        if stage == "train":
+            shutil.rmtree(self.run, ignore_errors=True)
+        return subprocess.Popen(
+            [sys.executable, "-m", f"convforge.stages.{stage}", *self.commands[stage]],
+            cwd=self.folder,
+            env=self._environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self, process: subprocess.Popen[str]) -> None:
+        error = process.communicate()[1]
+        assert process.returncode == 0, error
+
+    @property
+    def checkpoints(self) -> list[str]:
+        return [str(path) for path in self.folder.glob("outputs/unfinished/*/newest/*")]
+
+    def logged(self) -> dict[str, list[tuple[int, float]]]:
+        """The figures of the one run that MLflow has, step by step."""
+        client = MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
+        experiment = client.get_experiment_by_name("convforge").experiment_id
+        (run,) = client.search_runs([experiment])
+        assert run.info.status == "FINISHED"
+        return {
+            name: sorted(
+                (metric.step, metric.value)
+                for metric in client.get_metric_history(run.info.run_id, name)
+            )
+            for name in run.data.metrics
+            if name != "epoch_seconds"
+        }
+
+
+def _kill(pipeline: Pipeline, stage: str, chance: random.Random) -> bool:
+    """Start a stage and kill it somewhere; False where it was faster."""
+    process = pipeline.start(stage)
+    before = pipeline.checkpoints
+    if stage == "train" and chance.random() < 0.8:
+        while process.poll() is None and pipeline.checkpoints == before:
+            time.sleep(0.005)
+        time.sleep(chance.uniform(0, 0.4))
+    else:
+        time.sleep(chance.uniform(0, 15))
+    ended = process.poll() is not None
+    if not ended:
+        process.send_signal(chance.choice([signal.SIGKILL] * 4 + [signal.SIGTERM, signal.SIGINT]))
+    error = process.communicate()[1]
+    assert process.returncode in (0, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT), error
+    return process.returncode != 0
+
+
+def _differences(killed: Pipeline, whole: Pipeline) -> list[str]:
+    found = [] if same(killed.run, whole.run) else ["weights or history"]
+    if killed.logged() != whole.logged():
+        found.append(f"MLflow: {killed.logged()} instead of {whole.logged()}")
+    figures = [
+        (pipeline.folder / "build/evaluate/metrics.json").read_text()
+        for pipeline in (killed, whole)
+    ]
+    return found if figures[0] == figures[1] else [*found, "metrics.json"]
+
+
+def _run_with_kills(
+    settings: Settings, data: Path, folder: Path, backend: str, kills: int, seed: int
+) -> None:
+    whole, killed = (
+        Pipeline(settings, data, folder / name, backend) for name in ("whole", "killed")
+    )
+    for stage in _STAGES:
+        whole.finish(whole.start(stage))
+    chance = random.Random(seed)
+    count = dict.fromkeys(_STAGES, 0)
+    for stage, share in zip(_STAGES, (kills - kills // 5, kills // 5), strict=True):
+        while count[stage] < share and _kill(killed, stage, chance):
+            count[stage] += 1
+        killed.finish(killed.start(stage))
+    differences = _differences(killed, whole)
+    print(f"\n{backend}: {sum(count.values())} kills, {sum(count.values())} resumed,", end=" ")
+    print(f"{len(differences)} differences ({count})")
+    assert differences == []
+    assert sum(count.values()) >= kills, "the seed must kill often enough"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_processes_that_are_killed_at_random_moments_end_as_one_that_is_not(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path, backend: str
+) -> None:
+    _run_with_kills(compose(*NET, "trainer.epochs=8"), digits, tmp_path, backend, kills=25, seed=7)
