@@ -170,6 +170,23 @@ def test_a_second_run_into_the_same_folder_is_refused_and_one_beside_it_is_not(
             assert first.folder != second.folder
 
 
+def test_a_stopped_run_is_found_again_unless_the_config_says_not_to_resume(
+    compose: Callable[..., Settings], settings: Settings, tmp_path: Path
+) -> None:
+    anew = compose(*NET, "tracking=none", "trainer.checkpoint.resume=false")
+    keys = []
+    for wanted, begun in ((settings, False), (settings, True), (anew, False)):
+        with (
+            pytest.raises(KeyboardInterrupt),
+            unfinished_run(wanted, "data", "jax", tmp_path / "run", tmp_path, QUIET) as run,
+        ):
+            assert run.has_begun == begun
+            keys.append(run.key)
+            (run.folder / "newest").mkdir(exist_ok=True)
+            raise KeyboardInterrupt
+    assert keys[0] == keys[1] != keys[2]
+
+
 def test_the_best_epoch_is_kept_by_the_figure_that_the_config_names(
     compose: Callable[..., Settings], digits: Path, tmp_path: Path
 ) -> None:
