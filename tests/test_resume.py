@@ -26,7 +26,7 @@ from convforge.progress import Progress, Task, Verbosity
 from convforge.settings import Settings
 from convforge.stages.train import dump, train
 from convforge.tracking.journal import PARENT_TAG
-from convforge.training.unfinished import unfinished_run
+from convforge.training.unfinished import UnfinishedRun, unfinished_run
 
 QUIET = Progress(Verbosity.QUIET)
 # Batch normalisation, dropout, momentum, a schedule, augmentation and shuffling: all have a state.
@@ -170,21 +170,27 @@ def test_a_second_run_into_the_same_folder_is_refused_and_one_beside_it_is_not(
             assert first.folder != second.folder
 
 
+class Stop(Exception):
+    """As a bug would."""
+
+
 def test_a_stopped_run_is_found_again_unless_the_config_says_not_to_resume(
     compose: Callable[..., Settings], settings: Settings, tmp_path: Path
 ) -> None:
     anew = compose(*NET, "tracking=none", "trainer.checkpoint.resume=false")
-    keys = []
-    for wanted, begun in ((settings, False), (settings, True), (anew, False)):
-        with (
-            pytest.raises(KeyboardInterrupt),
-            unfinished_run(wanted, "data", "jax", tmp_path / "run", tmp_path, QUIET) as run,
-        ):
-            assert run.has_begun == begun
-            keys.append(run.key)
+
+    def stopped(wanted: Settings) -> UnfinishedRun:
+        with unfinished_run(wanted, "data", "jax", tmp_path / "run", tmp_path, QUIET) as run:
             (run.folder / "newest").mkdir(exist_ok=True)
-            raise KeyboardInterrupt
-    assert keys[0] == keys[1] != keys[2]
+            raise Stop(run)
+
+    found = []
+    for wanted in (settings, settings, anew):
+        with pytest.raises(Stop) as stop:
+            stopped(wanted)
+        found.append(stop.value.args[0])
+    assert [run.has_begun for run in found] == [False, True, False]
+    assert found[0].key == found[1].key != found[2].key
 
 
 def test_the_best_epoch_is_kept_by_the_figure_that_the_config_names(
