@@ -170,7 +170,7 @@ def test_a_second_run_into_the_same_folder_is_refused_and_one_beside_it_is_not(
             assert first.folder != second.folder
 
 
-class Stop(Exception):
+class StoppedError(Exception):
     """As a bug would."""
 
 
@@ -182,11 +182,11 @@ def test_a_stopped_run_is_found_again_unless_the_config_says_not_to_resume(
     def stopped(wanted: Settings) -> UnfinishedRun:
         with unfinished_run(wanted, "data", "jax", tmp_path / "run", tmp_path, QUIET) as run:
             (run.folder / "newest").mkdir(exist_ok=True)
-            raise Stop(run)
+            raise StoppedError(run)
 
     found = []
     for wanted in (settings, settings, anew):
-        with pytest.raises(Stop) as stop:
+        with pytest.raises(StoppedError) as stop:
             stopped(wanted)
         found.append(stop.value.args[0])
     assert [run.has_begun for run in found] == [False, True, False]
