@@ -341,6 +341,12 @@ def test_class_folders_that_are_none_are_told_the_right_config(
         prepare(data_settings(), source(tmp_path), tmp_path / "out", QUIET)
 
 
+def test_a_folder_of_nothing_but_an_archive_is_told_to_name_that(tmp_path: Path) -> None:
+    write_cifar(write_folder(tmp_path / "data", {"README.md": b""}) / "photos.tar.gz", PHOTOS)
+    with pytest.raises(InputError, match=r"no class folders, but photos\.tar\.gz: name an archive"):
+        prepare(data_settings(), tmp_path / "data", tmp_path / "out", QUIET)
+
+
 def test_originals_cannot_be_stored_where_there_are_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="store"):
         data_settings(**KEYS["idx"], store="encoded")
@@ -349,6 +355,9 @@ def test_originals_cannot_be_stored_where_there_are_none(tmp_path: Path) -> None
 def test_data_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing\.zip does not exist$"):
         open_source(data_settings(), tmp_path / "nothing.zip")
+    images = data_settings(name="cifar10")
+    with pytest.raises(InputError, match=r"fetch cifar10` downloads .* data=cifar10_binary"):
+        open_source(images, tmp_path / "cifar10.tar.gz")
 
 
 def test_data_that_dvc_tracks_are_to_be_pulled(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from convforge.data.manifest import (
     SizeRange,
 )
 from convforge.report.data_card import CARD, data_card, licence_notes
+from convforge.stages import preprocess
 
 SMALL = ("data.split.validation=50", "data.split.test=100")
 
@@ -165,6 +166,22 @@ def test_preprocess_leaves_the_card_beside_the_manifest(
     assert card == data_card(Manifest.read(project / "out"), project / "data" / "mnist-5k.zip")
     assert "none of yours" in card
     assert str(project) not in card, "the same on another machine"
+
+
+def test_the_card_appears_together_with_the_shards(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is stopped while it writes the card leaves no output without one."""
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(preprocess, "write_card", stopped)
+        assert cli.main(["preprocess", "-q", "--out", "out", *SMALL]) == 130
+    assert not (project / "out").exists()
+    assert cli.main(["preprocess", "-q", "--out", "out", *SMALL]) == 0
+    assert (project / "out" / CARD).is_file()
 
 
 def test_inspect_data_shows_the_counts_and_leaves_card_and_sheets(

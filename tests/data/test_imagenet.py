@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from data_sets import SYNSETS, write_imagenet
-from image_files import data_settings
+from image_files import data_settings, write_folder
 from scipy.io import savemat
 
 from convforge.data.manifest import Manifest
@@ -122,6 +122,23 @@ def test_flat_validation_images_without_a_list_are_refused_with_the_way_out(tmp_
     source = write_imagenet(tmp_path / "imagenet")
     (source / "LOC_val_solution.csv").unlink()
     with pytest.raises(InputError, match=r"val/ holds images.*data\.ground_truth"):
+        _prepare(tmp_path, source)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({f"{synset}/0.JPEG": b"" for synset in SYNSETS}, "are read with data=folder"),
+        ({f"{synset}.tar": b"" for synset in SYNSETS}, "must be unpacked first"),
+    ],
+    ids=["class folders", "tars of the classes"],
+)
+def test_another_layout_is_one_plain_error_with_the_way_out(
+    tmp_path: Path, files: dict[str, bytes], expected: str
+) -> None:
+    """And not a million bad items."""
+    source = write_folder(tmp_path / "imagenet", files)
+    with pytest.raises(InputError, match=rf"no train/SYNSET/ and no val/: .*{expected}"):
         _prepare(tmp_path, source)
 
 

@@ -34,9 +34,15 @@ def preprocess(
     """Prepare the config's data into `out`, and say what was found; see `prepare`."""
     path = resolve_path(settings.data.path, root)
     manifest = prepare(
-        settings.data, path, out, progress, processes=processes, cluster=cluster, once=once
+        settings.data,
+        path,
+        out,
+        progress,
+        processes=processes,
+        cluster=cluster,
+        once=once,
+        finish=lambda folder, manifest: write_card(folder, manifest, path),
     )
-    write_card(out, manifest, path)
     progress.say(describe(manifest))
     for name, split in manifest.splits.items():
         progress.detail(

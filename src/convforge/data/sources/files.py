@@ -35,6 +35,7 @@ _OTHER_FORMATS = {
     ".parquet": "is a table: use data=table",
 }
 _FEW_FILES = 20
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 
 def open_container(path: Path, *, follow_links: bool = False) -> Container:
@@ -53,10 +54,10 @@ def open_container(path: Path, *, follow_links: bool = False) -> Container:
         return FolderContainer(path, follow_links)
     name = path.name.lower()
     _refuse_other_format(path, name)
-    if name.endswith((".tar", ".tar.gz", ".tgz")):
-        return TarContainer(path)
     if name.endswith(".zip"):
         return ZipContainer(path)
+    if name.endswith(_ARCHIVES):
+        return TarContainer(path)
     raise InputError(f"data.path={path} is not a folder, .zip, .tar or .tar.gz")
 
 
@@ -91,6 +92,12 @@ def refuse_other_formats(path: Path, index: Index) -> None:
     if len(names) <= _FEW_FILES:
         for name in names:
             _refuse_other_format(path, name)
+        archives = [name for name in names if name.lower().endswith(_ARCHIVES)]
+        if archives and not any("/" in name for name in names):
+            raise InputError(
+                f"data.path={path} holds no class folders, but {', '.join(archives)}: name an "
+                "archive itself, which needs no unpacking"
+            )
 
 
 def _refuse_other_format(path: Path, name: str) -> None:

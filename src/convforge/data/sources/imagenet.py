@@ -26,6 +26,10 @@ from convforge.wording import counted
 UNLABELLED = "test images, which have no public labels"
 _TRUTHS = ("LOC_val_solution.csv", "ILSVRC2012_validation_ground_truth.txt")
 _NAMES = ("LOC_synset_mapping.txt", "synset_words.txt", "map_clsloc.txt", "meta.mat")
+_CLASS_FOLDERS = (
+    "class folders alone are read with data=folder 'data.size=[256,256]' data.geometry=center_crop"
+)
+_UNPACK = "archives within it must be unpacked first, such as n01440764.tar into train/n01440764/"
 _SYNSET, _SYNSET_LENGTH = r"n\d{8}", 9
 _FOLDER = re.compile(rf"(?:^|/)(train|val|validation)/({_SYNSET})$")
 _FLAT = re.compile(r"(?:^|/)(val|validation|test)$")
@@ -82,7 +86,14 @@ class ImageNet:
         for path in self.lists:
             index.run("DELETE FROM items WHERE name = ? OR name LIKE '%/' || ?", *[path.name] * 2)
         flat = []
-        for (folder,) in index.all("SELECT DISTINCT folder FROM items"):
+        folders = [folder for (folder,) in index.all("SELECT DISTINCT folder FROM items")]
+        if not any(_FOLDER.search(folder) or _FLAT.search(folder) for folder in folders):
+            nested = index.one("SELECT COUNT(*) FROM items WHERE lower(name) LIKE '%.tar'")
+            raise InputError(
+                f"data.path={self.path} holds no train/SYNSET/ and no val/: "
+                + (_UNPACK if nested else _CLASS_FOLDERS)
+            )
+        for folder in folders:
             split = synset = problem = None
             if found := _FOLDER.search(folder):
                 split, synset = SPLIT_NAMES[found[1]], found[2]

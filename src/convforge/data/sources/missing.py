@@ -16,6 +16,8 @@ def how_to_get(settings: DataSettings, path: Path) -> str:
     for name, data_set in DATA_SETS.items():
         if data_set.config == settings.name:
             return f": `convforge fetch {name}` downloads the data set"
+        if name == settings.name:
+            return f": `convforge fetch {name}` downloads the archive of data={data_set.config}"
     for folder in (path, *path.parents):
         tracked = folder.parent / f"{folder.name}.dvc"
         if folder.name and tracked.is_file():
