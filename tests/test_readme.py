@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
+
+from convforge import cli
+from convforge.composition import compose_config
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,6 +27,18 @@ def test_its_links_lead_to_files() -> None:
     links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_its_commands_compose(shared_project: Path) -> None:
+    lines = re.findall(r"^\$ (convforge .*)", README, re.M) + re.findall(
+        r"`(convforge .*?)`", README
+    )
+    assert len(lines) > 15
+    for line in lines:
+        words = shlex.split(line, comments=True)[1:]
+        if words != ["--help"] and "-m" not in words:
+            arguments = cli._parser().parse_args(words)
+            compose_config(shared_project, getattr(arguments, "overrides", []))
 
 
 def test_its_commands_and_configs_exist() -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from convforge import __version__
 from convforge.errors import InputError
 from convforge.stages.entry import add_verbosity, add_workers, progress_of, run_guarded
+from convforge.wording import counted
 
 if TYPE_CHECKING:
     from convforge.data.manifest import Manifest
@@ -289,7 +290,7 @@ def _inspect_data(arguments: argparse.Namespace) -> None:
     source = resolve_path(str(manifest.config["path"]), root)
     card, *pictures = report_data(data, manifest, out, source)
     _print_inspection(manifest)
-    progress.say(f"card: {card}    contact sheets: {len(pictures)} pictures beside it")
+    progress.say(f"card: {card}    contact sheets: {counted(len(pictures), 'picture')} beside it")
 
 
 def _data_to_inspect(arguments: argparse.Namespace, root: Path, progress: Progress) -> Path:

@@ -66,6 +66,13 @@ def test_a_palette_gives_its_colours_and_not_its_indices() -> None:
     assert decoded.max() == 255
 
 
+@pytest.mark.parametrize(("channels", "levels"), [(1, [119]), (3, [119, 119, 119])])
+def test_lab_becomes_grey_or_rgb(channels: int, levels: list[int]) -> None:
+    """L*=50 is a grey of 119 in sRGB."""
+    content = encoded(Image.new("LAB", (2, 2), (128, 128, 128)), "TIFF")
+    np.testing.assert_allclose(decode(content, channels=channels)[0, 0], levels, atol=3)
+
+
 def test_one_bit_pixels_become_black_and_white() -> None:
     image = Image.fromarray(np.array([[True, False]]))
     assert decode(encoded(image), channels=1).ravel().tolist() == [255, 0]

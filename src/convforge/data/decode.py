@@ -266,6 +266,9 @@ def _coloured(image: Any, decoding: Decoding) -> Any:
         image = Image.fromarray(_of_integers(np.asarray(image), _white(image)))
     elif image.mode == "F":
         image = Image.fromarray(_of_fractions(np.asarray(image)))
+    elif image.mode == "LAB":
+        # To grey there is no other way.
+        image = image.convert("RGB")
     elif image.has_transparency_data:
         level = decoding.background
         behind = Image.new("RGBA", image.size, (level, level, level, 255))

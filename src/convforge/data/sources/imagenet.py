@@ -123,7 +123,8 @@ class ImageNet:
     def _label_validation(self, index: Index, folder: str) -> None:
         if self.truth is None:
             raise InputError(
-                f"{folder}/ holds images without class folders: give data.ground_truth, such as "
+                f"{folder}/ holds images without class folders: give data.ground_truth, a file "
+                f"{'there' if self.path.is_dir() else 'beside the archive'} such as "
                 f"{' or '.join(_TRUTHS)}"
             )
         index.run("UPDATE items SET given = 'validation' WHERE folder = ?", folder)

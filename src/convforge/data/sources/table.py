@@ -66,7 +66,8 @@ class Table:
             first = index.all("SELECT name FROM listed LIMIT 1")
             example = f"; the first is {first[0][0]!r}" if first else ": it has no rows"
             raise InputError(
-                f"data.path={self.path} lists no file that is in {self.contents.path}{example}"
+                f"data.path={self.path} lists no file that is in {self.contents.path}, from where "
+                f"its names count{example}"
             )
         index.run(
             "INSERT INTO items (name, folder, size, place, problem) SELECT name, '', 0, x'', "
