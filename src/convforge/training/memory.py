@@ -38,11 +38,11 @@ def is_lack_of_memory(error: BaseException) -> bool:
         >>> is_lack_of_memory(MemoryError()), is_lack_of_memory(ValueError("size"))
         (True, False)
     """
-    # TensorFlow's ResourceExhaustedError, PyTorch's OutOfMemoryError; JAX has but one class.
+    # TensorFlow's, and PyTorch's on a GPU; JAX, and PyTorch on a CPU, have one class for all.
     names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(
-        names & {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}
-    ) or "RESOURCE_EXHAUSTED" in str(error)
+    if names & {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}:
+        return True
+    return any(text in str(error) for text in ("RESOURCE_EXHAUSTED", "can't allocate memory"))
 
 
 def _largest_that_fits(batch_size: int, step: Callable[[int], object]) -> int | None:
