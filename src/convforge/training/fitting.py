@@ -75,7 +75,7 @@ class Fit:
             InputError: there is not enough memory for a batch.
             KeyboardInterrupt: a signal asked for an end, and the state is saved.
         """
-        self._compile()
+        self.compile()
         progress.detail(
             f"{self.trainable.count_params():,} parameters, {self.steps_per_epoch} iterations an "
             f"epoch, data {self.manifest.digest[:12]}"
@@ -106,7 +106,8 @@ class Fit:
             last = Position(self.settings.trainer.epochs, 0)
             checkpoints.save(snapshot(self.trainable, last, record))
 
-    def _compile(self) -> None:
+    def compile(self) -> None:
+        """Give the network its loss, its metrics and its optimizer."""
         trainer = self.settings.trainer
         optimizer = make_optimizer(
             self.settings.optimizer,
