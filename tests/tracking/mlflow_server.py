@@ -28,20 +28,17 @@ def free_port() -> int:
 
 
 class Server:
-    """`mlflow server` with a database and artifacts in `folder`."""
+    """`mlflow server` with artifacts in `folder`, and a SQLite database there or another one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str | None = None) -> None:
         self.folder = folder
+        self.database = database or f"sqlite:///{folder}/server.db"
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def uri(self) -> str:
         return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def database(self) -> str:
-        return f"sqlite:///{self.folder}/server.db"
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -74,9 +71,9 @@ class Server:
 
 
 @contextmanager
-def running_server(folder: Path) -> Iterator[Server]:
+def running_server(folder: Path, database: str | None = None) -> Iterator[Server]:
     """A server for as long as the block runs."""
-    server = Server(folder)
+    server = Server(folder, database)
     try:
         server.start()
         yield server
