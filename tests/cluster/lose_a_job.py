@@ -10,25 +10,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from two_nodes import ADDRESS, kill_when, start_two_nodes, workers_at
-
-from convforge.tracking.journal import Journal
-
-
-def _in_mid_training(project: Path) -> int | None:
-    """A worker whose run has logged an epoch."""
-    for folder in sorted((project / "outputs" / "undelivered").glob("train-*")):
-        if any(event.kind == "metrics" for event in Journal(folder).events()):
-            for worker in workers_at("run_on_worker", folder.name):
-                return worker
-    return None
+from two_nodes import ADDRESS, start_two_nodes
+from victims import in_mid_training, kill_when
 
 
 def _sweep(project: Path, *arguments: str) -> tuple[int, str]:
     launcher = ["hydra/launcher=ray", f"hydra.launcher.address={ADDRESS}"]
     command = [sys.executable, "-m", "convforge.cli", "train", "-m", *launcher, *arguments]
     with subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True) as sweep:
-        kill_when(lambda: _in_mid_training(project), sweep)
+        kill_when(lambda: in_mid_training(project, "ray::run_on_worker"), sweep)
         _, said = sweep.communicate()
     return sweep.returncode, said
 

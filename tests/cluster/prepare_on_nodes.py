@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from two_nodes import ADDRESS, kill_when, start_two_nodes, workers_at
+from two_nodes import ADDRESS, start_two_nodes
+from victims import kill_when, processes
 
 
 def _command(source: Path, out: Path, overrides: list[str]) -> list[str]:
@@ -39,7 +40,7 @@ def main() -> None:
     source = folder / "pictures.zip"
     out = folder / "out-worker"
     with subprocess.Popen(_command(source, out, overrides), cwd=folder, text=True) as run:
-        kill_when(_once_some_are_made(out, lambda: next(iter(workers_at("_call")), None)), run)
+        kill_when(_once_some_are_made(out, lambda: next(iter(processes("ray::_call")), None)), run)
     assert run.returncode == 0, "the jobs of the killed worker are done by another"
 
     out = folder / "out-driver"

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from own_network import run_alone, unavailable
+from victims import in_mid_training, kill_when
 
 from convforge.tracking.remote import open_client
 
 pytestmark = pytest.mark.slow
 _WHY_NOT = unavailable()
 needs_ray = pytest.mark.skipif(_WHY_NOT is not None, reason=str(_WHY_NOT))
+needs_submitit = pytest.mark.skipif(
+    find_spec("submitit") is None,
+    reason="submitit is not installed: pip install 'convforge[sweep]'",
+)
 HERE = Path(__file__).parent
 SEEDS = ("0", "1", "2", "3")
 SHORT = (
@@ -95,3 +102,46 @@ def test_a_job_that_is_lost_for_good_is_told_of_and_the_others_finish(project: P
     (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
     assert f"seed={killed[0]}" in line
     print(f"\n1 worker of 2 killed without retries: 3 jobs of 4 finished; told: {line}")
+
+
+def _submitit(project: Path, *overrides: str) -> subprocess.Popen[str]:
+    """A sweep of two jobs that have the address of their store from its environment."""
+    command = [sys.executable, "-m", "convforge.cli", "train", "-m"]
+    return subprocess.Popen(
+        [*command, "hydra/launcher=submitit_local", "seed=0,1", *SHORT, *overrides],
+        cwd=project,
+        env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{project}/there.db"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@needs_submitit
+def test_submitit_runs_the_jobs_with_the_environment_of_the_sweep(project: Path) -> None:
+    with _submitit(project) as sweep:
+        _, said = sweep.communicate()
+    assert sweep.returncode == 0, said
+    parent, children = _runs(project / "there.db")
+    assert parent.info.status == "FINISHED"
+    assert _seeds(children, "FINISHED") == ["0", "1"]
+    names = sorted(run.info.run_name for run in children)
+    assert names == ["seed=0", "seed=1"], "the jobs know which keys set them apart"
+    (sweep_folder,) = (project / "outputs" / "sweeps").iterdir()
+    logs = [path.read_text() for path in sweep_folder.glob(".submitit/*/*_log.err")]
+    assert sum("epoch  40/40" in log for log in logs) == 2
+
+
+@needs_submitit
+def test_a_job_of_submitit_that_is_killed_is_told_of(project: Path) -> None:
+    with _submitit(project, "trainer.epochs=300") as sweep:
+        kill_when(lambda: in_mid_training(project, "submitit.core._submit", "seed=1"), sweep)
+        _, said = sweep.communicate()
+    assert sweep.returncode == 2, said
+    assert "error: a job of the sweep was killed" in said
+    assert "Traceback" not in said
+    subprocess.run([sys.executable, "-m", "convforge.cli", "sync"], cwd=project, check=True)
+    parent, children = _runs(project / "there.db")
+    assert parent.info.status == "FAILED"
+    assert _seeds(children, "FINISHED") == ["0"]
+    assert _seeds(children, "KILLED") == ["1"]
+    print("\nsubmitit: 1 job of 2 killed, the other finished, none left RUNNING")

@@ -1,17 +1,12 @@
-"""A Ray cluster of two nodes with one core each, and its workers; runs in a network of its own."""
+"""A Ray cluster of two nodes with one core each; runs in a network of its own."""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 ADDRESS = "127.0.0.1:6379"
-_SECONDS = 120.0
 
 
 def start_two_nodes() -> None:
@@ -32,31 +27,3 @@ def start_two_nodes() -> None:
             cwd="/",
             stdout=sys.stderr,
         )
-
-
-def workers_at(task: str, path: str = "") -> list[int]:
-    """The workers at the function `task` that have a file open whose path contains `path`."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if not (process / "cmdline").read_bytes().startswith(f"ray::{task}".encode()):
-                continue
-            files = [str(link.readlink()) for link in (process / "fd").iterdir()]
-        except OSError:
-            continue  # It has ended.
-        if any(path in file for file in files):
-            found.append(int(process.name))
-    return found
-
-
-def kill_when(ready: Callable[[], int | None], running: subprocess.Popen[str]) -> int:
-    """Kill the process that `ready` names as soon as it does, while `running` runs."""
-    end = time.monotonic() + _SECONDS
-    while time.monotonic() < end:
-        assert running.poll() is None, "it ended before anything could be killed"
-        victim = ready()
-        if victim is not None:
-            os.kill(victim, signal.SIGKILL)
-            return victim
-        time.sleep(0.01)
-    raise AssertionError("nothing to kill")

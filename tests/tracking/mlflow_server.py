@@ -30,8 +30,9 @@ def free_port() -> int:
 class Server:
     """`mlflow server` with artifacts in `folder`, and a SQLite database there or another one."""
 
-    def __init__(self, folder: Path, database: str | None = None) -> None:
+    def __init__(self, folder: Path, database: str | None = None, workers: int = 1) -> None:
         self.folder = folder
+        self.workers = workers
         self.database = database or f"sqlite:///{folder}/server.db"
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -42,7 +43,7 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+        command = [sys.executable, "-m", "mlflow", "server", "--workers", str(self.workers)]
         command += ["--backend-store-uri", self.database]
         command += ["--artifacts-destination", str(self.folder / "artifacts")]
         command += ["--host", "127.0.0.1", "--port", str(self.port)]
@@ -71,9 +72,9 @@ class Server:
 
 
 @contextmanager
-def running_server(folder: Path, database: str | None = None) -> Iterator[Server]:
+def running_server(folder: Path, database: str | None = None, workers: int = 1) -> Iterator[Server]:
     """A server for as long as the block runs."""
-    server = Server(folder, database)
+    server = Server(folder, database, workers)
     try:
         server.start()
         yield server
