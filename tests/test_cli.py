@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import pty
 import re
@@ -182,6 +183,19 @@ def test_an_argument_that_is_none_is_explained_below_the_usage(
     assert usage[0].startswith("usage: convforge")
     assert "error: " in error
     assert expected in error
+
+
+def test_what_the_machine_does_not_allow_is_one_error_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Raised by hand, since everything is allowed to root."""
+
+    def refused(_: argparse.Namespace) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/mnt/out")
+
+    monkeypatch.setattr(cli, "_results", refused)
+    assert cli.main(["results"]) == 2
+    assert capsys.readouterr().err == "error: /mnt/out: Read-only file system\n"
 
 
 def test_a_bug_keeps_its_traceback(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -280,13 +280,18 @@ def _inspect_data(arguments: argparse.Namespace) -> None:
     from convforge.report.data_card import is_own, report_data
     from convforge.settings import resolve_path
 
+    def refuse_to_replace(out: Path) -> None:
+        if out.exists() and not (out.is_dir() and all(is_own(file.name) for file in out.iterdir())):
+            raise InputError(f"{out} exists and holds something else: give another folder as --out")
+
     root, progress = project_root(), progress_of(arguments)
+    if arguments.out is not None:
+        refuse_to_replace(arguments.out)
     data = _data_to_inspect(arguments, root, progress)
     manifest = Manifest.read(data)
     name = re.sub(r"[^\w.-]+", "_", manifest.name)
     out = arguments.out or root / "outputs" / "inspect-data" / f"{name}-{manifest.digest[:16]}"
-    if out.exists() and not (out.is_dir() and all(is_own(file.name) for file in out.iterdir())):
-        raise InputError(f"{out} exists and holds something else: give another folder with --out")
+    refuse_to_replace(out)
     source = resolve_path(str(manifest.config["path"]), root)
     card, *pictures = report_data(data, manifest, out, source)
     _print_inspection(manifest)

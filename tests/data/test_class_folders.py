@@ -8,7 +8,8 @@ from convforge.data.sources.class_folders import Meaning, meanings
 from convforge.errors import InputError
 
 NO_CLASS = Meaning(problem="in no class folder")
-DEEPER = Meaning(problem="lies deeper than CLASS/image or SPLIT/CLASS/image")
+DEEPER = Meaning(problem="lies deeper than CLASS/image, in no train/, validation/ or test/")
+DEEPER_IN_TRAIN = Meaning(problem="lies deeper than train/CLASS/image")
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ DEEPER = Meaning(problem="lies deeper than CLASS/image or SPLIT/CLASS/image")
         (["train", "car"], [Meaning(label="train"), Meaning(label="car")]),
         (["cat", "dog/small"], [Meaning(label="cat"), DEEPER]),
         (["cat/2019", "dog/2019"], [DEEPER, DEEPER]),
-        (["train/cat/small", "train/dog"], [DEEPER, Meaning("train", "dog")]),
+        (["train/cat/small", "train/dog"], [DEEPER_IN_TRAIN, Meaning("train", "dog")]),
         # Kaggle's unlabelled test images.
         (
             ["train/cat", "test"],

@@ -281,6 +281,12 @@ def test_a_disk_that_is_too_small_is_told_before_the_work(
         prepare(data_settings(**OPTIONS), archive, tmp_path / "out", QUIET)
 
 
+def test_an_output_within_a_file_is_one_plain_error(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "pictures.zip", FILES)
+    with pytest.raises(InputError, match=r"x/y cannot be written: .*pictures\.zip.* not a folder"):
+        prepare(data_settings(**OPTIONS), archive, archive / "x" / "y", QUIET)
+
+
 def test_a_second_writer_of_one_output_is_refused(tmp_path: Path) -> None:
     archive = write_zip(tmp_path / "pictures.zip", FILES)
     out = (tmp_path / "out").resolve()

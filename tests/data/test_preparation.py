@@ -494,6 +494,22 @@ def test_copies_and_contradicting_labels_are_said(tmp_path: Path) -> None:
     assert "2 images are copies of others in their split" in manifest.findings
 
 
+@pytest.mark.parametrize(
+    ("policy", "line"),
+    [("drop_from_train", "1 test, 1 copy of held-out images dropped"), ("keep", "31 train")],
+)
+def test_training_images_that_are_held_out_as_well_are_said(
+    tmp_path: Path, policy: str, line: str
+) -> None:
+    files = {f"train/{name}": content for name, content in FILES.items()}
+    files |= {"train/a/z.png": picture(700), "test/a/0.png": picture(700)}
+    split = {"validation": 0, "test": 0}
+    manifest = _prepare(tmp_path, files, duplicates=policy, split=split)
+    assert line in preprocess.describe(manifest)
+    said = "1 training image is held out as well: train/a/z.png = test/test/a/0.png"
+    assert (said in manifest.findings) == (policy == "keep")
+
+
 def test_a_wrong_extension_is_said_and_the_image_used(tmp_path: Path) -> None:
     jpeg = encoded(Image.new("RGB", (8, 8), (9, 99, 199)), "JPEG")
     manifest = _prepare(tmp_path, {**FILES, "a/photo.png": jpeg})

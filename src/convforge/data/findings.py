@@ -52,7 +52,13 @@ def find_lost_classes(index: Index, classes: Sequence[str]) -> Iterator[str]:
 
 
 def find_copies(index: Index) -> Iterator[str]:
-    """Identical images, apart from those that `convforge.data.split` deals with."""
+    """Identical images, apart from those that were dropped from training."""
+    kept = "FROM items WHERE twin IS NOT NULL AND split IS NOT NULL AND problem IS NULL"
+    number = index.one(f"SELECT COUNT(*) {kept}")
+    if number:
+        pairs = index.all(f"SELECT name, twin {kept} ORDER BY id LIMIT ?", _EXAMPLES + 1)
+        are = counted(number, "training image is", "training images are")
+        yield f"{are} held out as well: {_pairs(pairs)}"
     held = index.all(
         "SELECT one.split || '/' || one.name, other.split || '/' || other.name FROM items AS one "
         "JOIN items AS other ON other.hash = one.hash "

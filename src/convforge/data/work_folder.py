@@ -21,9 +21,12 @@ def locked(out: Path, *, wait: bool) -> Iterator[None]:
     """The right to write `out`, which one process has at a time.
 
     Raises:
-        InputError: another has it, and `wait` is false.
+        InputError: another has it, and `wait` is false; or `out` is where no folder can be.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"{out} cannot be written: {error.filename} is not a folder") from error
     lock = FileLock(out.with_name(f".{out.name}.lock"))
     try:
         held = lock.acquire(timeout=-1 if wait else 0)

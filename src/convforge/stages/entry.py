@@ -15,6 +15,7 @@ from convforge.progress import Progress, Verbosity
 from convforge.ray_cluster import RayCluster
 
 INTERRUPTED = 130
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def stage_parser(description: str, *folders: str) -> argparse.ArgumentParser:
@@ -86,6 +87,9 @@ def run_guarded(command: Callable[[], object]) -> int:
             print(f"error: {line}", file=sys.stderr)
         return 2
     except OSError as error:
+        if error.errno in _NOT_ALLOWED and error.filename:
+            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+            return 2
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         where = f" for {error.filename}" if error.filename else ""

@@ -52,11 +52,13 @@ def preprocess(
 
 
 def describe(manifest: Manifest) -> str:
-    """One line: classes or targets, shape, sizes of the splits, files left out."""
+    """One line: classes or targets, shape, sizes of the splits, what was dropped and left out."""
     shape = "×".join(str(size) for size in manifest.image_shape)
     sizes = ", ".join(f"{split.examples:,} {name}" for name, split in manifest.splits.items())
-    bad = f", {counted(len(manifest.bad_items), 'file')} left out" if manifest.bad_items else ""
-    return f"{manifest.name}: {described_answers(manifest)}, {shape} pixels, {sizes}{bad}"
+    dropped, bad = manifest.counts.dropped, len(manifest.bad_items)
+    gone = f", {counted(dropped, 'copy', 'copies')} of held-out images dropped" if dropped else ""
+    gone += f", {counted(bad, 'file')} left out" if bad else ""
+    return f"{manifest.name}: {described_answers(manifest)}, {shape} pixels, {sizes}{gone}"
 
 
 def prepared(

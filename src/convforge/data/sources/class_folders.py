@@ -79,7 +79,7 @@ def meanings(folders: Sequence[str]) -> dict[str, Meaning]:
         >>> meanings(["cifar/train/cat", "cifar/test/cat"])["cifar/test/cat"]
         Meaning(split='test', label='cat', problem=None)
         >>> meanings(["7", "8", "8/more"])["8/more"].problem
-        'lies deeper than CLASS/image or SPLIT/CLASS/image'
+        'lies deeper than CLASS/image, in no train/, validation/ or test/'
     """
     paths = {folder: _parts(folder) for folder in folders}
     around = _around([parts for parts in paths.values() if parts])
@@ -124,7 +124,9 @@ def _meaning(parts: Sequence[str], around: int) -> Meaning:
     split = SPLIT_NAMES.get(inner[0].lower())
     if len(inner) == 2 and split:
         return Meaning(split, inner[1])
-    return Meaning(problem="lies deeper than CLASS/image or SPLIT/CLASS/image")
+    if split:
+        return Meaning(problem=f"lies deeper than {inner[0]}/CLASS/image")
+    return Meaning(problem="lies deeper than CLASS/image, in no train/, validation/ or test/")
 
 
 def label_folders(index: Index) -> None:
