@@ -283,6 +283,8 @@ def _inspect_data(arguments: argparse.Namespace) -> None:
     def refuse_to_replace(out: Path) -> None:
         if out.exists() and not (out.is_dir() and all(is_own(file.name) for file in out.iterdir())):
             raise InputError(f"{out} exists and holds something else: give another folder as --out")
+        if any(folder.is_file() for folder in out.parents):
+            raise InputError(f"{out} would lie in a file: give another folder as --out")
 
     root, progress = project_root(), progress_of(arguments)
     if arguments.out is not None:

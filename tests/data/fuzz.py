@@ -99,6 +99,14 @@ def image_seeds() -> dict[str, bytes]:
         "palette": encoded(photo.quantize(16), transparency=3),
         "alpha": encoded(photo.convert("RGBA"), exif=exif),
         "deep": encoded(Image.fromarray(generator.integers(0, 65536, (30, 20), np.uint16))),
+        "fractions": encoded(
+            Image.fromarray(generator.random((30, 20), np.float32)), "TIFF", compression="tiff_lzw"
+        ),
+        "twelve bits": encoded(
+            Image.fromarray(generator.integers(0, 4096, (30, 20), np.uint16)),
+            "TIFF",
+            tiffinfo={281: 4095},
+        ),
         "gif": encoded(photo, "GIF", save_all=True, append_images=[photo.rotate(90)]),
         "bmp": encoded(photo, "BMP"),
         "tiff": encoded(photo, "TIFF", compression="tiff_lzw"),
