@@ -36,7 +36,7 @@ def test_its_commands_compose(shared_project: Path) -> None:
     assert len(lines) > 15
     for line in lines:
         words = shlex.split(line, comments=True)[1:]
-        if words != ["--help"] and "-m" not in words:
+        if not {"--help", "-m", "…"}.intersection(words):
             arguments = cli._parser().parse_args(words)
             compose_config(shared_project, getattr(arguments, "overrides", []))
 
