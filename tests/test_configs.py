@@ -177,6 +177,8 @@ def test_its_images_are_prepared_and_trained_on(
         overrides.append("data.split_column=split")
     if group == "data":
         overrides.append("model=softmax_linear")
+    if choice == "experiment=alexnet":  # 61 million parameters and a batch of 128 take minutes.
+        overrides += ["trainer.batch_size=4", *(f"model.layers.fc{n}.units=16" for n in (6, 7))]
     settings = settings_of(compose_config(project, overrides))
     manifest = preprocess(settings, project / "prepared", project, QUIET)
     assert manifest.bad_items == []

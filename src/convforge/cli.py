@@ -238,13 +238,15 @@ def _preview_augment(arguments: argparse.Namespace) -> None:
     root, progress = project_root(), progress_of(arguments)
     settings = settings_of(compose_config(root, arguments.overrides))
     data = prepared(settings, root, progress)
+    manifest = Manifest.read(data)
+    settings.input_shape(manifest.image_shape)
     import_keras()
     from convforge.data.stream import Stream
     from convforge.report.augmentations import draw_augmentations
 
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     draw_augmentations(
-        Stream(data, Manifest.read(data), settings.trainer.batch_size),
+        Stream(data, manifest, settings.trainer.batch_size),
         arguments.out,
         augmentation=settings.augment,
         seed=settings.seed,
@@ -515,7 +517,13 @@ def _summary_input(
     nominal = settings.model.nominal_input
     if nominal is not None and not named:
         return tuple(nominal.image), nominal.classes
-    return settings.data.image_shape, settings.data.num_classes
+    shape: tuple[int, ...] | None = settings.data.image_shape
+    if shape is not None:
+        shape = settings.input_shape(shape)
+    elif settings.augment.size is not None:
+        shape = (*settings.augment.size, settings.data.channels)
+    classes = settings.data.num_classes
+    return shape, nominal.classes if classes is None and nominal is not None else classes
 
 
 def _times(sizes: Sequence[int]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from convforge.augment.window import centre_window
 from convforge.data.decode import Decoding, ImageFiles
 from convforge.errors import BadItemError, InputError
 
@@ -28,6 +29,9 @@ class ModelCard(BaseModel):
     targets: list[str] = []
     #: Height, width, channels of the pixels it takes, 0..255.
     image_shape: list[int]
+    #: Height and width that an image is given first; the model takes the centre of it. None where
+    #: they are the model's own.
+    stored_size: list[int] | None = None
     #: How other sizes become that one, and what shows through where images are transparent.
     geometry: Literal["resize", "center_crop"] = "resize"
     background: int = 255
@@ -91,10 +95,13 @@ def read_image(path: Path, card: ModelCard) -> NDArray[np.uint8]:
     Raises:
         InputError: the file cannot be read or is not an image.
     """
-    height, width, channels = card.image_shape
+    rows, columns, channels = card.image_shape
+    height, width = card.stored_size or (rows, columns)
     try:
         decoding = Decoding(channels, (height, width), card.geometry, card.background)
-        return ImageFiles().decode(path.read_bytes(), decoding)
+        image = ImageFiles().decode(path.read_bytes(), decoding)
+        window: NDArray[np.uint8] = centre_window(image[None], (rows, columns))[0]
+        return window
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except BadItemError as error:

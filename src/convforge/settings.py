@@ -487,6 +487,20 @@ class Settings(_Group):
         regression = bool(self.predicted_numbers)
         return self.model.costs(image_shape, self.outputs(classes), regression=regression)
 
+    def input_shape(self, stored: Sequence[int]) -> tuple[int, int, int]:
+        """Height, width, channels that the net sees of images stored in the shape `stored`.
+
+        Raises:
+            ArgumentError: the net would see more of an image than there is.
+        """
+        (height, width, channels), size = stored, self.augment.size
+        if size is None:
+            return (height, width, channels)
+        if size[0] > height or size[1] > width:
+            allowed = f"null, or at most the size of the stored images, [{height}, {width}]"
+            raise ArgumentError("augment.size", list(size), allowed)
+        return (*size, channels)
+
     @property
     def remarks(self) -> list[str]:
         """What is allowed, and does something else than its name says."""
@@ -496,6 +510,12 @@ class Settings(_Group):
                 "there are no colours, so it alters the brightness alone"
             ]
         return []
+
+    @model_validator(mode="after")
+    def _net_sees_no_more_than_there_is(self) -> Self:
+        if self.data.image_shape is not None:
+            self.input_shape(self.data.image_shape)
+        return self
 
     @model_validator(mode="after")
     def _data_fit_task(self) -> Self:
@@ -564,7 +584,9 @@ def _explain(error: Any, config: Mapping[str, Any]) -> str:
 
 def _written(value: Any) -> str:
     """`value` as one writes it in a config."""
-    return json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
+    # A range is a tuple in the settings and a list in the config.
+    plain = list(value) if isinstance(value, tuple) else value
+    return json.dumps(plain) if plain is None or isinstance(plain, bool) else repr(plain)
 
 
 def _tag_key(context: Mapping[str, str]) -> str:

@@ -17,6 +17,7 @@ from convforge.settings import Settings
 from convforge.stages.train import train
 from convforge.tracking.journal import Journal
 from convforge.training import backend
+from convforge.training.checkpoints import Checkpoints
 
 PLACES = ("input", "model", "step")
 QUIET = Progress(Verbosity.QUIET)
@@ -49,7 +50,8 @@ def fitted(settings: Settings, data: Path, folder: Path) -> dict[str, np.ndarray
         backend.start(seed=settings.seed, deterministic=True, precision="float32")
         fit = prepare_fit(at(settings, place), Manifest.read(data), data)
         journal = Journal(folder / place)
-        fit.run(folder / place / "history.csv", journal, QUIET, lambda: None)
+        checkpoints = Checkpoints(folder / place / "unfinished", 1, QUIET.warn)
+        fit.run(folder / place / "history.csv", journal, QUIET, lambda: None, checkpoints)
         *_, last = (event for event in journal.events() if event.kind == "metrics")
         figures = last.content["values"]
         found[place] = _flat(fit.model)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from convforge.augment.settings import Augmentation
 from convforge.augment.targets import TARGETS, check_targets, target_values
+from convforge.augment.window import centre_window
 
 if TYPE_CHECKING:
     from convforge.augment.colour import colour_basis
@@ -30,6 +31,7 @@ __all__ = [
     "Augment",
     "Augmentation",
     "apply",
+    "centre_window",
     "check_targets",
     "colour_basis",
     "draw",

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from convforge.augment.settings import Augmentation, Colour, Crop, Geometry, Reflection
+from convforge.augment.window import centre_window
 from convforge.geometry import ArgumentError
 
 Tensor = Any
@@ -16,7 +17,7 @@ Shape = tuple[int | None, ...]
 
 @keras.saving.register_keras_serializable(package="convforge")
 class Augment(keras.layers.Layer):
-    """Augments its input in training, and only resizes it otherwise.
+    """Augments its input in training; otherwise only resizes it, or takes its centre window.
 
     Called with the numbers of the examples and of the epoch, `layer(images, index=…, epoch=…)`,
     it draws exactly what `draw(seed=seed, epoch=epoch, index=index)` does, wherever that runs; in
@@ -31,13 +32,16 @@ class Augment(keras.layers.Layer):
 
     Args:
         augmentation: An `Augmentation`.
-        output_size: (h, w); by default the input's own size.
+        output_size: (h, w); by default that of the augmentation, else the input's own. With an
+            `augmentation.size`, images that are not augmented show their centre window instead of
+            being resized, and images that have this size already stay as they are.
         colour_basis: Array [C, C] of `convforge.augment.colour_basis`; needed where the
             augmentation alters colours, and not used otherwise.
         seed: Fixes the draws.
 
     Raises:
-        ArgumentError: The augmentation alters colours, and there is no basis to do it by.
+        ArgumentError: The augmentation alters colours, and there is no basis to do it by; or it has
+            another size than `output_size`.
 
     Example:
         >>> import numpy as np
@@ -63,7 +67,11 @@ class Augment(keras.layers.Layer):
         if self.augmentation.colour.active and colour_basis is None:
             allowed = "an array of convforge.augment.colour_basis, since colour.strength is above 0"
             raise ArgumentError("colour_basis", None, allowed, owner=f"Augment {self.name!r}")
-        self.output_size = None if output_size is None else (output_size[0], output_size[1])
+        size = output_size or self.augmentation.size
+        self.output_size = None if size is None else (size[0], size[1])
+        if self.augmentation.size not in (None, self.output_size):
+            allowed = f"None, or {self.augmentation.size} as the augmentation's size"
+            raise ArgumentError("output_size", output_size, allowed, owner=f"Augment {self.name!r}")
         self.colour_basis = (
             None if colour_basis is None else np.asarray(colour_basis, dtype="float32")
         )
@@ -116,6 +124,8 @@ class Augment(keras.layers.Layer):
 
         if self.output_size in (None, tuple(images.shape[1:3])):
             return keras.ops.cast(images, "float32")
+        if self.augmentation.size is not None:
+            return keras.ops.cast(centre_window(images, self.augmentation.size), "float32")
         whole = Augmentation(interpolation=self.augmentation.interpolation)
         index = keras.ops.zeros_like(images[:, 0, 0, 0], dtype="int32")
         return draw_and_apply(
@@ -148,12 +158,11 @@ class Augment(keras.layers.Layer):
 def _read(values: dict[str, Any]) -> Augmentation:
     """An `Augmentation` from nested dicts, with the lists of JSON for its ranges."""
     methods = {"crop": Crop, "reflection": Reflection, "colour": Colour, "geometry": Geometry}
-    plain = {
-        name: methods[name](
-            **{key: tuple(v) if isinstance(v, list) else v for key, v in value.items()}
-        )
-        if name in methods
-        else value
-        for name, value in values.items()
-    }
-    return Augmentation(**plain)
+
+    def plain(value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    read: dict[str, Any] = {name: plain(value) for name, value in values.items()}
+    for name, method in methods.items():
+        read[name] = method(**{key: plain(value) for key, value in values[name].items()})
+    return Augmentation(**read)

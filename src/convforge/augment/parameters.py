@@ -20,7 +20,8 @@ import keras
 import numpy as np
 
 from convforge.augment import matrix
-from convforge.augment.settings import Augmentation, Crop, Geometry
+from convforge.augment.settings import Augmentation, Geometry, Size
+from convforge.augment.window import window_corner
 from convforge.geometry import ArgumentError
 
 Tensor = Any
@@ -58,7 +59,8 @@ def draw(
 
     so the content is cropped and resized, then mirrored, then enlarged, sheared, rotated and
     shifted about the centre of the output. Where that looks beyond the crop it finds the image's
-    own pixels first, and a fill beyond the image only.
+    own pixels first, and a fill beyond the image only. An image that is not cropped is used whole,
+    or by its centre window of `augmentation.size`.
 
     Args:
         augmentation: Which methods, how strong, how often.
@@ -83,7 +85,8 @@ def draw(
         - "translation" [B, 2]: pixels of the output, (right, down).
 
     Raises:
-        ArgumentError: A size is not two integers of at least 1, or seed or epoch is no integer.
+        ArgumentError: A size is not two integers of at least 1, `augmentation.size` is larger than
+            the images, or seed or epoch is no integer.
 
     Example:
         >>> import numpy as np
@@ -98,7 +101,7 @@ def draw(
     _check_size("image_size", image_size)
     _check_size("output_size", output_size)
     streams = _Streams(random_words(seed, epoch, index, ops), ops)
-    crop = _draw_crop(augmentation.crop, streams)
+    crop = _draw_crop(augmentation, image_size, streams)
     geometry = _draw_geometry(augmentation.geometry, streams, output_size)
     reflected = streams.choose("reflection.use", augmentation.reflection.probability)
     affine = _compose(crop, reflected, geometry, image_size, output_size)
@@ -225,10 +228,25 @@ def _normal_table() -> np.ndarray:
     return np.asarray(quantiles / quantiles.std())
 
 
-def _draw_crop(crop: Crop, streams: _Streams) -> Parameters:
-    whole, zero = streams.constant(1.0), streams.constant(0.0)
+def _uncropped(size: Size | None, image_size: Size, streams: _Streams) -> Parameters:
+    """What is seen of an image that is not cropped, as shares of it."""
+    corner, seen = (0, 0), image_size
+    if size is not None:
+        corner, seen = window_corner(image_size, size), size
+    shares = {
+        "top": corner[0] / image_size[0],
+        "left": corner[1] / image_size[1],
+        "height": seen[0] / image_size[0],
+        "width": seen[1] / image_size[1],
+    }
+    return {side: streams.constant(share) for side, share in shares.items()}
+
+
+def _draw_crop(augmentation: Augmentation, image_size: Size, streams: _Streams) -> Parameters:
+    crop, windowed = augmentation.crop, augmentation.size is not None
+    uncropped = _uncropped(augmentation.size, image_size, streams)
     if not crop.active:
-        return {"top": zero, "left": zero, "height": whole, "width": whole}
+        return uncropped
     ops = streams._ops
     use = streams.choose("crop.use", crop.probability)
     root_area = streams.look_up(
@@ -238,10 +256,13 @@ def _draw_crop(crop: Crop, streams: _Streams) -> Parameters:
         "crop.ratio", np.sqrt(_table(lambda share: _between_logs(*crop.ratio, share)))
     )
     root_ratio = ops.minimum(ops.maximum(root_ratio, root_area), 1.0 / root_area)
-    height = ops.where(use > 0, ops.minimum(root_area / root_ratio, 1.0), whole)
-    width = ops.where(use > 0, ops.minimum(root_area * root_ratio, 1.0), whole)
+    height = ops.where(use > 0, ops.minimum(root_area / root_ratio, 1.0), uncropped["height"])
+    width = ops.where(use > 0, ops.minimum(root_area * root_ratio, 1.0), uncropped["width"])
     top = streams.uniform("crop.top") * (1.0 - height)
     left = streams.uniform("crop.left") * (1.0 - width)
+    if windowed:  # A whole image has but one place.
+        top = ops.where(use > 0, top, uncropped["top"])
+        left = ops.where(use > 0, left, uncropped["left"])
     return {"top": top, "left": left, "height": height, "width": width}
 
 

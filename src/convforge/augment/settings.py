@@ -14,6 +14,7 @@ from typing import ClassVar, Literal
 from convforge.geometry import ArgumentError
 
 Range = tuple[float, float]
+Size = tuple[int, int]
 Place = Literal["input", "model", "step"]
 
 
@@ -34,7 +35,8 @@ class Crop:
     distortion r from `ratio`; its place is uniform over all places inside the image.
 
     Attributes:
-        probability: Share of the images that are cropped; the others are used whole.
+        probability: Share of the images that are cropped; the others are used whole, or by their
+            centre window where the settings have a `size`.
         scale: Smallest and largest share of the image's area, uniform between them.
         ratio: Smallest and largest width-to-height ratio *relative to the image's own*,
             log-uniform between them; kept within [s, 1/s], so that the crop fits.
@@ -171,11 +173,18 @@ class Augmentation:
             of textures; a constant suits images on a plain ground.
         fill_value: The grey level, 0 to 255, of a constant fill.
         interpolation: "bilinear", or "nearest" where no new values may appear.
+        size: (height, width) of what a net sees, or None for the images' own. A crop is then
+            resized to it, and an image that is not cropped, as in an evaluation, shows its centre
+            window of so many pixels. AlexNet has images of 256×256, the size (224, 224), and a
+            crop scale of (224/256)², which keeps the images' own scale.
         place: Where a training run moves the pixels: "input" in the input pipeline, on the
             processor and beside the training steps; "model" in a layer that the trained model
             has and the saved one has not; "step" in the training step, before the model. The
             latter two work on the accelerator. The draws are the same in all three, and so are
             the pixels but for rounding. `draw` and `apply` do not look at it.
+
+    Raises:
+        ArgumentError: A value is outside what is allowed.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -187,6 +196,7 @@ class Augmentation:
     fill: Literal["reflect", "edge", "constant"] = "reflect"
     fill_value: float = 0.0
     interpolation: Literal["bilinear", "nearest"] = "bilinear"
+    size: Size | None = None
     place: Place = "input"
 
     def __post_init__(self) -> None:
@@ -199,6 +209,9 @@ class Augmentation:
             self.interpolation in interpolations,
             "bilinear or nearest",
         )
+        sides = (1, 1) if self.size is None else self.size
+        whole = len(sides) == 2 and all(type(side) is int and 1 <= side <= 16384 for side in sides)
+        _check("size", self.size, whole, "null, or [height, width] from 1 to 16384")
         places = ("input", "model", "step")
         _check("place", self.place, self.place in places, "input, model or step")
 

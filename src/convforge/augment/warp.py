@@ -122,7 +122,7 @@ def draw_and_apply(
         seed: As in `draw`.
         epoch: As in `draw`.
         index: As in `draw`.
-        output_size: (h, w), by default the images' own.
+        output_size: (h, w), by default that of the settings, else the images' own.
         colour_basis: As in `apply`.
         ops: Namespace of the functions listed in `convforge.augment`.
 
@@ -133,7 +133,7 @@ def draw_and_apply(
         ArgumentError: The augmentation alters colours, and there is no basis to do it by.
     """
     height, width = images.shape[1:3]
-    size = output_size or (int(height), int(width))
+    size = output_size or augmentation.size or (int(height), int(width))
     if augmentation.colour.active and colour_basis is None:
         allowed = "an array of convforge.augment.colour_basis, since colour.strength is above 0"
         raise ArgumentError("colour_basis", None, allowed)

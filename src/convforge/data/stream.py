@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from convforge import augment
 from convforge.augment.colour import scaled_directions
 from convforge.augment.parameters import threefry
-from convforge.augment.settings import Augmentation
+from convforge.augment.settings import Augmentation, Size
 from convforge.data import tensorflow_ops
 from convforge.data.manifest import Manifest
 from convforge.data.reading import ShardReader
@@ -162,6 +162,7 @@ class Stream:
         *,
         seed: int = 0,
         augmentation: Augmentation | None = None,
+        size: Size | None = None,
         targets: Sequence[str] = (),
         numbered: bool = False,
     ) -> Batches:
@@ -174,6 +175,8 @@ class Stream:
             augmentation: None leaves the images alone, as an evaluation of classes wants them.
                 Otherwise each image has one draw for good, that of an epoch which belongs to the
                 split and which no training reaches.
+            size: without `augmentation`, give the centre window of so many pixels, (height, width);
+                None gives whole images.
             targets: as in `training`: "predict the rotation" is evaluated on
                 `sequential("test", seed=…, augmentation=…, targets=("rotation",))`.
             numbered: give the images in a mapping with "index" and "epoch", for a model that
@@ -187,7 +190,7 @@ class Stream:
         batches = self._read(self._files(split)).rebatch(self.batch_size).take(count)
         example = self._example(
             seed,
-            augmentation or Augmentation(),
+            augmentation or Augmentation(size=size),
             targets,
             moves=True,
             images=count * self.batch_size,
@@ -347,7 +350,7 @@ class Stream:
                 epoch=epoch,
                 index=indices,
                 image_size=(height, width),
-                output_size=(height, width),
+                output_size=augmentation.size or (height, width),
                 ops=tensorflow_ops,
             )
 
@@ -356,7 +359,9 @@ class Stream:
     def _augmenter(self, augmentation: Augmentation, seed: int) -> Callable[[Any, Any, Any], Any]:
         """A function of images, epoch and indices that moves the pixels."""
         if not augmentation.active:
-            return lambda images, epoch, indices: tf.cast(images, tf.float32)
+            return lambda images, epoch, indices: tf.cast(
+                augment.centre_window(images, augmentation.size), tf.float32
+            )
         basis = self.colour_basis(augmentation)
 
         def augmented(images: Any, epoch: Any, indices: Any) -> Any:
@@ -388,6 +393,7 @@ def held_out(
         limit_steps,
         seed=settings.seed,
         augmentation=settings.augment if drawn else None,
+        size=settings.augment.size,
         targets=drawn,
         numbered=numbered,
     )

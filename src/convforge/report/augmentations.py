@@ -31,7 +31,12 @@ def draw_augmentations(
     )
     basis = stream.colour_basis(augmentation)
     height, width, channels = stream.manifest.image_shape
-    title = f"{stream.manifest.name}, {width}×{height} pixels: epochs 1 to {columns} of seed {seed}"
+    rows_seen, columns_seen = augmentation.size or (height, width)
+    seen = "" if augmentation.size is None else f"{columns_seen}×{rows_seen} of "
+    title = (
+        f"{stream.manifest.name}, {seen}{width}×{height} pixels: "
+        f"epochs 1 to {columns} of seed {seed}"
+    )
     inches = max(height, width) / _PIXELS_PER_INCH
     draw_sheet(
         [[example.image, *(draw.image for draw in example.draws)] for example in examples],
@@ -65,7 +70,8 @@ def describe_settings(augmentation: Augmentation, channels: int) -> list[str]:
         ['reflection: probability 0.5', 'fill reflect, interpolation bilinear']
     """
     if not augmentation.active:
-        return ["no augmentation: images as they are"]
+        shown = "images as they are" if augmentation.size is None else "the centre of each image"
+        return [f"no augmentation: {shown}"]
     methods = {
         name: method
         for name in ("crop", "reflection", "colour", "geometry")

@@ -56,6 +56,8 @@ def evaluate(
         raise InputError(f"{run} was trained on other data than {data}: train again")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
+    if tuple(predictor.card.image_shape) != settings.input_shape(manifest.image_shape):
+        raise InputError(f"{run} was trained with another augment.size: train again")
     seen = _see_all(predictor, manifest, data, settings, progress)
     describe = _describe_numbers if predictor.card.targets else _describe_classes
     figures, pictures = describe(seen, predictor, settings.loss.name, out)

@@ -257,9 +257,9 @@ def prepare_fit(settings: Settings, manifest: Manifest, data: Path) -> Fit:
         InputError: a layer does not fit, or the data are not for the loss; names the key in the
             config.
     """
-    targets = targets_of(settings, manifest)
-    shape, classes = tuple(manifest.image_shape), len(manifest.classes)
+    shape, classes = settings.input_shape(manifest.image_shape), len(manifest.classes)
     settings.costs(shape, classes)
+    targets = targets_of(settings, manifest)
     model = build_model(
         settings.model.specs(regression=targets is not None),
         image_shape=shape,

@@ -60,7 +60,7 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
     settings = [settings_of(compose_config(root, _config_overrides(job))) for job in jobs]
     for job in settings:
         manifest = Manifest.read(prepared(job, root, progress))
-        job.costs(tuple(manifest.image_shape), len(manifest.classes))
+        job.costs(job.input_shape(manifest.image_shape), len(manifest.classes))
     os.environ[_VERBOSITY] = str(int(progress.verbosity))
     # Hydra then raises what goes wrong instead of printing it and ending the process.
     os.environ["HYDRA_FULL_ERROR"] = "1"

@@ -52,7 +52,7 @@ def _drawn(settings: Settings, manifest: Manifest) -> Targets:
         epoch=0,
         index=np.arange(_DRAWS),
         image_size=(height, width),
-        output_size=(height, width),
+        output_size=settings.augment.size or (height, width),
         ops=numpy_ops,
     )
     values = augment.target_values(drawn, settings.drawn_targets, numpy_ops)

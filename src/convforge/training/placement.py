@@ -12,7 +12,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from convforge.augment import Augment, Augmentation, draw_and_apply
+from convforge.augment import Augment, Augmentation, centre_window, draw_and_apply
+from convforge.augment.settings import Size
 
 INDEX, EPOCH = "index", "epoch"
 
@@ -35,13 +36,18 @@ def with_augmentation(
     Returns:
         The network itself for "input"; a model of "image", "index" and "epoch" that starts with a
         layer named "augment" for "model"; for "step" the network with a training step of its own,
-        for mappings of the same three. None of them augments when it evaluates or predicts.
+        for mappings of the same three. None of them augments when it evaluates or predicts; where
+        the settings have a size, they then take images of this size, or larger ones' centres.
     """
     if augmentation.place == "model":
         return _in_the_model(network, augmentation, seed, colour_basis)
     if augmentation.place == "step":
         # In a list, since Keras warns where a mapping comes for a single input.
-        trained = StepAugmented(network.inputs, network.outputs[0], name=network.name)
+        inputs, output = network.inputs, network.outputs[0]
+        if augmentation.size is not None:
+            image = keras.Input(_shape_before(network, augmentation), name="image")
+            inputs, output = [image], network(CentreWindow(augmentation.size)(image))
+        trained = StepAugmented(inputs, output, name=network.name)
         trained.augmentation, trained.seed = augmentation, seed
         trained.colour_basis = colour_basis
         return trained
@@ -62,11 +68,33 @@ def augmented_images(trained: keras.Model, inputs: Any) -> Any:
 def _in_the_model(
     network: keras.Model, augmentation: Augmentation, seed: int, colour_basis: NDArray[Any] | None
 ) -> keras.Model:
-    image = keras.Input(network.input_shape[1:], name="image")
+    image = keras.Input(_shape_before(network, augmentation), name="image")
     index, epoch = (keras.Input((), dtype="int32", name=name) for name in (INDEX, EPOCH))
     layer = Augment(augmentation, colour_basis=colour_basis, seed=seed, name="augment")
     inputs = {"image": image, INDEX: index, EPOCH: epoch}
     return keras.Model(inputs, network(layer(image, index=index, epoch=epoch)), name=network.name)
+
+
+def _shape_before(network: keras.Model, augmentation: Augmentation) -> tuple[int | None, ...]:
+    """Of the images that reach the augmentation: larger in training where it has a size."""
+    shape: tuple[int | None, ...] = network.input_shape[1:]
+    return shape if augmentation.size is None else (None, None, *shape[2:])
+
+
+class CentreWindow(keras.layers.Layer):
+    """The centre of larger images; images of its size as they are."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__(dtype="float32", trainable=False, autocast=False)
+        self.size = size
+
+    def call(self, images: Any) -> Any:
+        """Exact pixels."""
+        return keras.ops.cast(centre_window(images, self.size), "float32")
+
+    def compute_output_shape(self, images_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """(B, h, w, C)."""
+        return (images_shape[0], *self.size, images_shape[3])
 
 
 class StepAugmented(keras.Model):
