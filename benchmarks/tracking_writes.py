@@ -1,13 +1,14 @@
 """How many figures a second MLflow's stores take, and what sweeps with several jobs at once cost.
 
     pip install 'convforge[sweep,postgresql]'
-    python benchmarks/tracking_writes.py [--seconds 3] [--sweeps]
+    python benchmarks/tracking_writes.py [--seconds 3]
+    python benchmarks/tracking_writes.py sweeps
 
 The stores: a SQLite file that all writers open, and `mlflow server` with two workers on SQLite and
 on PostgreSQL, which is started in a temporary folder with its usual care for the disk (fsync). Each
 writer is a process with a run of its own that sends `log_batch` requests one after another: of 8
 figures, an epoch of ours, and of 1,000, the most that MLflow takes, as when a run catches up. Every
-row checks that the store has what was sent. `--sweeps` times four short runs, 1, 2 and 4 at once.
+row checks that the store has what was sent. `sweeps` times four short runs, 1, 2 and 4 at once.
 """
 
 from __future__ import annotations
@@ -44,14 +45,15 @@ RUNS = 4
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement (3)")
-    parser.add_argument("--sweeps", action="store_true", help="time sweeps too: some minutes")
+    parser.add_argument("what", nargs="?", choices=("stores", "sweeps"), default="stores")
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     print(f"MLflow {version('mlflow')}, Python {platform.python_version()}, {cores} cores")
+    if arguments.what == "sweeps":
+        _measure_sweeps()
+        return
     for name, uri in _stores():
         _measure_store(name, uri, arguments.seconds)
-    if arguments.sweeps:
-        _measure_sweeps()
 
 
 def _stores() -> Iterator[tuple[str, str]]:

@@ -372,6 +372,7 @@ def _add_train(commands: Any) -> None:
         "",
         "model=prelu_cnn optimizer.learning_rate=0.01 trainer.epochs=5",
         "-m model=maxout_cnn,prelu_cnn optimizer.learning_rate=0.1,0.01",
+        "-m hydra/launcher=ray hydra.launcher.address=auto seed=0,1,2,3",
         "debug=overfit_batch",
         "data=folder data.path=photos 'data.size=[64,64]'",
     )

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a token of the tests"}
 _ALONE = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 
@@ -41,7 +42,8 @@ def run_alone(
         return subprocess.run(
             [*_alone(), "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *command],
             cwd=folder,
-            env={**os.environ, "RAY_TMPDIR": own, **environment},
+            # Ray makes its token at home.
+            env={**os.environ, "HOME": own, "RAY_TMPDIR": own, **_TOKEN, **environment},
             capture_output=True,
             text=True,
             timeout=timeout,

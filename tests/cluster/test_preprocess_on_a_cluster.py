@@ -59,6 +59,19 @@ def test_a_cluster_makes_the_same_bytes_whatever_is_killed(
     )
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(_WHY_NOT is not None, reason=str(_WHY_NOT))
+def test_ray_on_this_machine_alone_makes_the_same_bytes(project: Path) -> None:
+    splits = ["data.split.test=100", "data.split.validation=50"]
+    words = ["preprocess", *splits, "data.shard_examples=20", "--out"]
+    here, there = project / "here", project / "there"
+    assert cli.main([*words, str(here), "--workers", "1"]) == 0
+    command = [sys.executable, "-m", "convforge.cli", *words, str(there), "--cluster", "ray"]
+    done = run_alone(command, project, timeout=200, RAY_ADDRESS="")
+    assert done.returncode == 0, done.stderr
+    assert _content(there) == _content(here)
+
+
 def test_without_ray_it_says_what_to_install(
     project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
