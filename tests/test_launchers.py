@@ -95,15 +95,17 @@ def test_a_launcher_without_a_sweep_is_refused(
     assert "hydra/launcher is for the jobs of a sweep: add -m" in capfd.readouterr().err
 
 
-def test_without_ray_a_sweep_on_it_says_what_to_install(
+def test_without_ray_a_sweep_on_a_cluster_says_what_to_install_and_of_the_store(
     project: Path,
     train_in_process: None,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    overrides = ["data.split.validation=50", "data.split.test=100", "tracking=none", "seed=0,1"]
-    assert cli.main(["train", "-m", "hydra/launcher=ray", *overrides]) == 2
+    overrides = ["data.split.validation=50", "data.split.test=100", "seed=0,1"]
+    cluster = ["hydra/launcher=ray", "hydra.launcher.address=auto"]
+    assert cli.main(["train", "-m", *cluster, *overrides]) == 2
     said = capfd.readouterr().err
+    assert "mlflow.db is for the processes of one machine" in said
     assert "error: Ray is not installed: pip install 'convforge[cluster]'" in said
     assert "Traceback" not in said

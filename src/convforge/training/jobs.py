@@ -36,6 +36,7 @@ from convforge.settings import MLflowTracking, Settings
 from convforge.stages.preprocess import prepared
 from convforge.stages.train import RunLabel, default_name, finished_figures, train
 from convforge.tracking.journal import PARENT_TAG
+from convforge.tracking.store import store_of
 from convforge.training.unfinished import has_unfinished_run, unfinished_sweep
 
 _PARENT = "tracking.parent_run"
@@ -61,6 +62,7 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
     for job in settings:
         manifest = Manifest.read(prepared(job, root, progress))
         job.costs(job.input_shape(manifest.image_shape), len(manifest.classes))
+    _warn_of_local_store(own, settings[0], root, progress)
     os.environ[_VERBOSITY] = str(int(progress.verbosity))
     # Hydra then raises what goes wrong instead of printing it and ending the process.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -95,6 +97,19 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
         sys.argv = ["train", "--config-dir", str(root / "conf"), *arguments]
         with _lost_jobs_explained():
             _job()
+
+
+def _warn_of_local_store(
+    own: DictConfig, settings: Settings, root: Path, progress: Progress
+) -> None:
+    """SQLite's locks do not hold between machines."""
+    store = store_of(settings.tracking, root)
+    slurm = str(own.launcher.get("_target_")).endswith("SlurmLauncher")
+    if store is not None and store.is_local and (slurm or own.launcher.get("address")):
+        progress.warn(
+            f"{store.uri} is for the processes of one machine: for jobs on several give "
+            "tracking.uri=http://HOST:PORT of an MLflow server"
+        )
 
 
 @contextmanager
