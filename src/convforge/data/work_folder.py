@@ -74,18 +74,19 @@ def _empty(folder: Path) -> None:
 def _install(work: Path, out: Path) -> None:
     """Put `work` in the place of `out`, on the disk and not in memory only."""
     for path in [*(path for path in work.iterdir() if path.is_file()), work]:
-        _flush(path)
+        flush(path)
     before = out.with_name(f".{out.name}.before")
     shutil.rmtree(before, ignore_errors=True)
     if out.exists():
         out.replace(before)
     work.replace(out)
-    _flush(out.parent)
+    flush(out.parent)
     (out / KEY).unlink()
     shutil.rmtree(before, ignore_errors=True)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Have the file or folder `path` on the disk, and not in memory only."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import threading
@@ -22,6 +21,8 @@ from typing import Any, NamedTuple
 import ml_dtypes  # noqa: F401  NumPy then knows bfloat16
 import numpy as np
 from numpy.typing import NDArray
+
+from convforge.data.work_folder import flush
 
 _ARRAYS, _STATE = "arrays.npz", "state.json"
 _NAME = re.compile(r"(\d+)-(\d+)")
@@ -89,7 +90,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     except OSError:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    _flush(folder)
+    flush(folder)
     return target
 
 
@@ -99,7 +100,7 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     }
     with (folder / _ARRAYS).open("wb") as file:
         np.savez(file, allow_pickle=False, **encoded)
-    _flush(folder / _ARRAYS)
+    flush(folder / _ARRAYS)
     state = {
         "names": list(checkpoint.arrays),
         "dtypes": [array.dtype.name for array in checkpoint.arrays.values()],
@@ -111,8 +112,8 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     (folder / _STATE).write_text(
         json.dumps({"sha256": hashlib.sha256(body.encode()).hexdigest(), "state": body})
     )
-    _flush(folder / _STATE)
-    _flush(folder)
+    flush(folder / _STATE)
+    flush(folder)
 
 
 def _bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
@@ -239,11 +240,3 @@ def _prune(folder: Path, keep: int) -> None:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
