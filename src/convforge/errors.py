@@ -10,7 +10,16 @@ class UnfinishedError(InputError):
 
 
 class DivergenceError(InputError):
-    """The training's numbers are not finite any more."""
+    """The training's numbers are not finite any more.
+
+    Args:
+        message: what to say.
+        model: with the last good weights, a `keras.Model`.
+    """
+
+    def __init__(self, message: str, model: object = None) -> None:
+        super().__init__(message)
+        self.model = model
 
 
 class BadItemError(ValueError):

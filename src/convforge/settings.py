@@ -445,10 +445,68 @@ class NoTracking(_Group):
     name: Literal["none"]
 
 
+class NoDistribution(_Group):
+    """One device."""
+
+    name: Literal["none"]
+
+    def parts(self) -> int | None:
+        """Among how many devices a batch is shared, where the config says it."""
+        return None
+
+
+class DeviceDistribution(_Group):
+    """Several devices of this machine."""
+
+    name: Literal["devices"]
+    #: null takes all that there are.
+    devices: Annotated[int, Field(ge=1)] | None
+
+    def parts(self) -> int | None:
+        """Among how many devices a batch is shared, where the config says it."""
+        return self.devices
+
+
+class ProcessDistribution(_Group):
+    """Several processes, on as many machines; null asks the environment."""
+
+    name: Literal["processes"]
+    coordinator: str | None
+    processes: Annotated[int, Field(ge=1)] | None
+    rank: Annotated[int, Field(ge=0)] | None
+    patience: Annotated[int, Field(ge=5, le=3600)]
+
+    def parts(self) -> int | None:
+        """Among how many devices a batch is shared at least, where the config says it."""
+        return self.processes
+
+    @model_validator(mode="after")
+    def _one_of_the_processes(self) -> Self:
+        if self.rank is not None and self.processes is not None and self.rank >= self.processes:
+            allowed = f"0 to {self.processes - 1}, less than distribute.processes"
+            raise ArgumentError("rank", self.rank, allowed)
+        if self.coordinator is not None and not is_address(self.coordinator):
+            allowed = "HOST:PORT of the process of rank 0"
+            raise ArgumentError("coordinator", self.coordinator, allowed)
+        return self
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` is HOST:PORT.
+
+    Example:
+        >>> is_address("node1:1234"), is_address("node1"), is_address("node1:http")
+        (True, False, False)
+    """
+    host, colon, port = text.rpartition(":")
+    return bool(host and colon) and port.isdecimal() and 0 < int(port) < 2**16
+
+
 TaskSettings: TypeAlias = ClassificationTask | RegressionTask
 OptimizerSettings: TypeAlias = SGDSettings | MomentumSGDSettings
 ScheduleSettings: TypeAlias = ConstantSchedule | CosineSchedule | StepSchedule
 TrackingSettings: TypeAlias = MLflowTracking | NoTracking
+DistributionSettings: TypeAlias = NoDistribution | DeviceDistribution | ProcessDistribution
 
 
 class Settings(_Group):
@@ -465,6 +523,7 @@ class Settings(_Group):
     optimizer: OptimizerSettings = Field(discriminator="name")
     schedule: ScheduleSettings = Field(discriminator="name")
     trainer: TrainerSettings
+    distribute: DistributionSettings = Field(discriminator="name")
     tracking: TrackingSettings = Field(discriminator="name")
 
     @property
@@ -534,6 +593,14 @@ class Settings(_Group):
         if self.drawn_targets and self.loss.name == "hinge":
             raise ArgumentError("loss", "hinge", "mse or mae with task.drawn: it needs −1 and 1")
         check_targets(self.drawn_targets, self.augment, argument="task.drawn")
+        return self
+
+    @model_validator(mode="after")
+    def _batch_can_be_shared(self) -> Self:
+        parts, size = self.distribute.parts(), self.trainer.batch_size
+        if parts is not None and size % parts:
+            allowed = f"{shareable(size, parts)}, a multiple of distribute.{self.distribute.name}"
+            raise ArgumentError("trainer.batch_size", size, f"{allowed}={parts}")
         return self
 
     @classmethod
@@ -691,6 +758,17 @@ def nearest(name: str, known: Sequence[str]) -> str:
     """
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
+
+
+def shareable(batch_size: int, parts: int) -> str:
+    """The batch sizes nearest to `batch_size` that `parts` devices can share evenly.
+
+    Example:
+        >>> shareable(50, 4), shareable(3, 4)
+        ('48 or 52', '4')
+    """
+    below = batch_size // parts * parts
+    return " or ".join(str(size) for size in (below, below + parts) if size)
 
 
 def resolve_path(path: str, root: Path) -> Path:

@@ -50,6 +50,30 @@ _WORTH_COMPILING = 1 << 23
 _DRAWS_IN_ORDER = {"train": -1, "validation": -2, "test": -3}
 
 
+class Share(NamedTuple):
+    """The part of every batch that one of several processes reads.
+
+    Whole batches are divided evenly. One that cannot be divided among the devices comes whole to
+    all of them.
+    """
+
+    rank: int
+    processes: int
+    devices: int
+
+    def rows(self, whole: int) -> int:
+        """How many of a batch's rows come to this process."""
+        return whole if whole % self.devices else whole // self.processes
+
+    def of(self, columns: tuple[Any, ...]) -> tuple[Any, ...]:
+        """This process's rows of a batch's columns."""
+        rows = tf.shape(columns[0])[0]
+        even = tf.equal(rows % self.devices, 0)
+        size = tf.where(even, rows // self.processes, rows)
+        first = tf.where(even, self.rank * size, 0)
+        return tuple(column[first : first + size] for column in columns)
+
+
 class Draw(NamedTuple):
     """What one draw makes of an image `(height, width, channels)`, and its parameters."""
 
@@ -74,6 +98,8 @@ class Stream:
         manifest: of that folder.
         batch_size: examples in a batch; the last of an epoch may be smaller.
         threads: for augmentation, or None for tf.data to choose.
+        share: of every batch, where several processes read one; then the number of rows of the
+            whole batch comes as a third thing beside inputs and labels.
 
     Raises:
         InputError: a shard is missing or has another length; other damage is found when it is
@@ -84,6 +110,7 @@ class Stream:
     manifest: Manifest
     batch_size: int
     threads: int | None = None
+    share: Share | None = None
 
     def __post_init__(self) -> None:
         self._reader.check_sizes()
@@ -128,9 +155,14 @@ class Stream:
             ArgumentError: `augmentation` draws one of `targets` the same for all images.
         """
         block = max(self.batch_size, shuffle_bytes // self._image_bytes)
-        images = None if epochs is None else epochs * (limit_examples or self.examples("train"))
+        examples = limit_examples or self.examples("train")
         example = self._example(
-            seed, augmentation, targets, moves=augmentation.place == "input", images=images
+            seed,
+            augmentation,
+            targets,
+            moves=augmentation.place == "input",
+            examples=examples,
+            images=None if epochs is None else epochs * examples,
         )
 
         def epoch_batches(epoch: Any) -> Batches:
@@ -146,8 +178,11 @@ class Stream:
             if first_step:
                 here = tf.equal(epoch, first_epoch)
                 batches = batches.skip(tf.cast(here, tf.int64) * first_step)
-            return batches.map(
-                lambda images, labels, indices: example(epoch, images, labels, indices),
+            return self._shared(batches).map(
+                lambda images, labels, indices, *whole: (
+                    *example(epoch, images, labels, indices),
+                    *whole,
+                ),
                 num_parallel_calls=self._parallel,
                 deterministic=True,
             )
@@ -193,15 +228,16 @@ class Stream:
             augmentation or Augmentation(size=size),
             targets,
             moves=True,
+            examples=self.examples(split),
             images=count * self.batch_size,
         )
         epoch = _DRAWS_IN_ORDER[split]
 
-        def in_order(images: Any, labels: Any, indices: Any) -> tuple[Any, Any]:
+        def in_order(images: Any, labels: Any, indices: Any, *whole: Any) -> tuple[Any, ...]:
             inputs, answers = example(epoch, images, labels, indices)
-            return _numbered(inputs, epoch, indices) if numbered else inputs, answers
+            return _numbered(inputs, epoch, indices) if numbered else inputs, answers, *whole
 
-        batches = batches.map(
+        batches = self._shared(batches).map(
             in_order,
             num_parallel_calls=self._parallel,
             deterministic=True,
@@ -318,6 +354,7 @@ class Stream:
         targets: Sequence[str],
         *,
         moves: bool,
+        examples: int,
         images: int | None,
     ) -> Callable[..., tuple[Any, Any]]:
         """A function of epoch, images, classes and indices that gives inputs and labels."""
@@ -327,7 +364,7 @@ class Stream:
         height, width, _ = self.manifest.image_shape
         many = images is None or images * height * width >= _WORTH_COMPILING
         if moves and augmentation.active and many:
-            augmented = tensorflow_ops.compiled(augmented, self.batch_size)
+            augmented = tensorflow_ops.compiled(augmented, self._most_rows(examples))
 
         def example(epoch: Any, images: Any, classes: Any, indices: Any) -> tuple[Any, Any]:
             labels = classes
@@ -338,6 +375,19 @@ class Stream:
             return _numbered(images, epoch, indices), labels
 
         return example
+
+    def _shared(self, batches: Batches) -> Batches:
+        """Of images, labels and indices: this process's rows, and how many the batch has."""
+        share = self.share
+        if share is None:
+            return batches
+        return batches.map(lambda *columns: (*share.of(columns), tf.shape(columns[0])[0]))
+
+    def _most_rows(self, examples: int) -> int:
+        """Of the batches that this process gets of `examples`."""
+        if self.share is None:
+            return self.batch_size
+        return max(self.share.rows(self.batch_size), self.share.rows(examples % self.batch_size))
 
     def _drawer(self, augmentation: Augmentation, seed: int) -> Callable[[Any, Any], Any]:
         """A function of epoch and indices that draws the parameters of a batch."""

@@ -32,6 +32,7 @@ from convforge.tracking.tracker import Tracker
 if TYPE_CHECKING:
     from convforge.prediction import ModelCard
     from convforge.training.checkpoints import Checkpoints
+    from convforge.training.distribution import Part
     from convforge.training.fitting import Fit
     from convforge.training.unfinished import UnfinishedRun
 
@@ -79,38 +80,42 @@ def train(
     from convforge.training import backend
 
     manifest = matching_manifest(settings, data)
-    backend.start(
-        seed=settings.seed,
-        deterministic=settings.trainer.deterministic,
-        precision=settings.trainer.precision,
-    )
+    backend.import_keras()
 
-    import keras
+    from convforge.training.distribution import distributed
 
-    from convforge.training.unfinished import unfinished_run
+    with distributed(settings, manifest, out, root, progress) as part:
+        backend.start(
+            seed=settings.seed,
+            deterministic=settings.trainer.deterministic,
+            precision=settings.trainer.precision,
+        )
 
-    for remark in settings.remarks:
-        progress.say(remark)
-    with unfinished_run(
-        settings, manifest.digest, keras.backend.backend(), out, root, progress
-    ) as run:
-        return _train(settings, manifest, data, out, root, progress, label, run)
+        import keras
+
+        from convforge.training.unfinished import unfinished_run
+
+        for remark in settings.remarks:
+            part.progress.say(remark)
+        with unfinished_run(
+            part.settings,
+            manifest.digest,
+            keras.backend.backend(),
+            part.out,
+            part.root,
+            part.progress,
+        ) as run:
+            return _train(part, manifest, data, label, run)
 
 
 def _train(
-    settings: Settings,
-    manifest: Manifest,
-    data: Path,
-    out: Path,
-    root: Path,
-    progress: Progress,
-    label: RunLabel | None,
-    run: UnfinishedRun,
+    part: Part, manifest: Manifest, data: Path, label: RunLabel | None, run: UnfinishedRun
 ) -> Mapping[str, float]:
     from convforge.training.checkpoints import Checkpoints
     from convforge.training.fitting import prepare_fit
 
-    fit = prepare_fit(settings, manifest, data)
+    settings, out, root, progress = part.settings, part.out, part.root, part.progress
+    fit = prepare_fit(settings, manifest, data, part.distribution)
     checkpoints = Checkpoints(run.folder, settings.trainer.checkpoint.keep, progress.warn)
     _forget(out)
     config = out / CONFIG
@@ -126,13 +131,13 @@ def _train(
     try:
         journal.artifact(config)
         _show_data(settings, manifest, data, root, journal, out / DATA)
-        fit.run(out / HISTORY, journal, progress, tracker.wake, checkpoints)
+        fit = fit.run(out / HISTORY, journal, progress, tracker.wake, checkpoints)
         card = _card(settings, manifest, fit)
         _save(fit, out, card, journal)
         _save_best(fit, out, card, checkpoints, journal)
         status = "FINISHED"
     except DivergenceError as error:
-        _save_last_good(fit, out, _card(settings, manifest, fit), journal, error)
+        _save_last_good(out, _card(settings, manifest, fit), journal, error)
         raise
     except KeyboardInterrupt:
         status = "KILLED"
@@ -263,12 +268,10 @@ def _save_best(
     journal.tags({"convforge.best_epoch": str(best.position.epoch)})
 
 
-def _save_last_good(
-    fit: Fit, out: Path, card: ModelCard, journal: Journal, error: DivergenceError
-) -> None:
+def _save_last_good(out: Path, card: ModelCard, journal: Journal, error: DivergenceError) -> None:
     from convforge.prediction import save_model
 
-    save_model(out / LAST_GOOD, fit.model, card)
+    save_model(out / LAST_GOOD, error.model, card)
     journal.tags({"convforge.error": str(error)})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -21,13 +22,14 @@ from convforge.tracking.journal import Journal
 from convforge.training.callbacks import DivergedError, EpochRecord, LiveProgress, LossWatch
 from convforge.training.checkpointing import Checkpointing, monitored, snapshot
 from convforge.training.checkpoints import START, Checkpoint, Checkpoints, Position
+from convforge.training.distribution import Distribution
 from convforge.training.divergence import trace
 from convforge.training.interruption import Interruption, interruptions
 from convforge.training.memory import memory_told
 from convforge.training.objective import Targets, targets_of, training_loss, training_metrics
 from convforge.training.optimization import build_optimizer, make_optimizer
 from convforge.training.placement import augmented_images, with_augmentation
-from convforge.training.state import restore
+from convforge.training.state import capture, restore
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Fit:
     model: keras.Model
     trainable: keras.Model
     targets: Targets | None
+    distribution: Distribution
 
     @property
     def steps_per_epoch(self) -> int:
@@ -58,6 +61,24 @@ class Fit:
         limited = (trainer.limit_steps or there) * trainer.batch_size
         return min(there, trainer.limit_examples or there, limited)
 
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """The numbers of rows of the batches of an epoch and of its validation."""
+        size, steps = self.settings.trainer.batch_size, self.settings.trainer.limit_steps
+        held_out = self.stream.examples("validation")
+        held_out = min(held_out, (steps or held_out) * size)
+        sizes = {size, self.examples, self.examples % size, held_out, held_out % size}
+        return tuple(sorted(rows for rows in sizes if 0 < rows <= size))
+
+    @property
+    def _validation_steps(self) -> int | None:
+        """How many there are, where Keras cannot count them itself."""
+        if not self.distribution.endless:
+            return None
+        trainer = self.settings.trainer
+        steps = ceil(self.stream.examples("validation") / trainer.batch_size)
+        return min(steps, trainer.limit_steps or steps)
+
     def run(
         self,
         history: Path,
@@ -65,13 +86,16 @@ class Fit:
         progress: Progress,
         after_epoch: Callable[[], None],
         checkpoints: Checkpoints,
-    ) -> None:
+    ) -> Fit:
         """Train for all epochs, recording each in the table `history` and in `journal`.
 
         Goes on from the newest of `checkpoints`, and leaves the last state there.
 
+        Returns:
+            The run as trained, on one device.
+
         Raises:
-            DivergenceError: the loss is not finite; the model has the weights from before that.
+            DivergenceError: the loss is not finite; its model has the weights from before that.
             InputError: there is not enough memory for a batch.
             KeyboardInterrupt: a signal asked for an end, and the state is saved.
         """
@@ -80,23 +104,25 @@ class Fit:
             f"{self.trainable.count_params():,} parameters, {self.steps_per_epoch} iterations an "
             f"epoch, data {self.manifest.digest[:12]}"
         )
-        start = checkpoints.newest()
+        start = self.distribution.of_the_first(checkpoints.newest())
         rows, seconds = (start.record["rows"], start.record["seconds"]) if start else ([], 0.0)
         record = EpochRecord(history, journal, after_epoch, rows, seconds)
         if start is None:
             # A full disk shows now, and not in an hour.
             checkpoints.save(snapshot(self.trainable, START, record))
         else:
-            self._build_metrics()
-            restore(self.trainable, start.arrays, metrics=False)
+            self._restore(start)
             epoch, step = start.position
             progress.say(
                 f"goes on after epoch {epoch} of {self.settings.trainer.epochs}"
                 + (f" and {step} of {self.steps_per_epoch} iterations" if step else "")
             )
         with damage_told(), interruptions() as interruption:
+            if not self.distribution.leads:
+                # The first process stops, when it has saved, and all others with it.
+                interruption = Interruption()
             try:
-                with memory_told(self.settings.trainer.batch_size, self._try_step):
+                with self._memory_told(), self.distribution.scope():
                     self._fit(start, record, progress, checkpoints, interruption)
             except DivergedError as error:
                 raise self._explained(error, checkpoints) from error
@@ -105,9 +131,36 @@ class Fit:
         if start is None or start.position.epoch < self.settings.trainer.epochs:
             last = Position(self.settings.trainer.epochs, 0)
             checkpoints.save(snapshot(self.trainable, last, record))
+        return self._alone()
+
+    def _alone(self) -> Fit:
+        """The same run, in the same state, on one device; for that no process needs another."""
+        if self.distribution.devices == 1:
+            return self
+        state = capture(self.trainable, metrics=False)
+        # The variables' names tell which is which.
+        keras.utils.clear_session()
+        fit = prepare_fit(self.settings, self.manifest, self.stream.folder)
+        fit.compile()
+        restore(fit.trainable, state, metrics=False)
+        return fit
+
+    def _memory_told(self) -> AbstractContextManager[None]:
+        if self.distribution.devices > 1:
+            return nullcontext()
+        return memory_told(self.settings.trainer.batch_size, self._try_step)
+
+    def _restore(self, start: Checkpoint) -> None:
+        with self.distribution.scope():
+            self._build_metrics()
+            restore(self.trainable, start.arrays, metrics=False)
 
     def compile(self) -> None:
         """Give the network its loss, its metrics and its optimizer."""
+        with self.distribution.scope():
+            self._compile_here()
+
+    def _compile_here(self) -> None:
         trainer = self.settings.trainer
         optimizer = make_optimizer(
             self.settings.optimizer,
@@ -115,12 +168,13 @@ class Fit:
             epochs=trainer.epochs,
             steps_per_epoch=self.steps_per_epoch,
         )
+        loss = training_loss(
+            self.settings.loss.name, None if self.targets else len(self.manifest.classes)
+        )
         build_optimizer(optimizer, self.trainable.trainable_variables)
         self.trainable.compile(
             optimizer=optimizer,
-            loss=training_loss(
-                self.settings.loss.name, None if self.targets else len(self.manifest.classes)
-            ),
+            loss=self.distribution.loss(loss),
             metrics=training_metrics(self.settings.loss.name, self.targets),
         )
 
@@ -173,11 +227,14 @@ class Fit:
             for position, end in parts:
                 if position.epoch < end:
                     self.trainable.fit(
-                        self._standardized(self.training_batches(position)),
+                        self.distribution.batches(
+                            self._standardized(self.training_batches(position))
+                        ),
                         initial_epoch=position.epoch,
                         epochs=end,
                         steps_per_epoch=self.steps_per_epoch - position.step,
                         validation_data=self._validation_batches(),
+                        validation_steps=self._validation_steps,
                         # The stream's own order; Keras would warn that it cannot shuffle.
                         shuffle=False,
                         verbose=0,
@@ -201,20 +258,22 @@ class Fit:
     def _explained(self, error: DivergedError, checkpoints: Checkpoints) -> DivergenceError:
         before = checkpoints.newest()
         assert before is not None
+        fit = self._alone()
         found = trace(
-            self.trainable,
+            fit.trainable,
             before,
             error,
             steps_per_epoch=self.steps_per_epoch,
-            batches=lambda position: self._standardized(self.training_batches(position)),
-            images=lambda inputs: augmented_images(self.trainable, inputs),
+            batches=lambda position: fit._standardized(fit.training_batches(position)),
+            images=lambda inputs: augmented_images(fit.trainable, inputs),
         )
         epoch, step = found.position
         return DivergenceError(
             f"the loss is {error.loss:.4g}: in epoch {epoch + 1}, iteration {step + 1} of "
             f"{self.steps_per_epoch}, {found.what}; lower "
             f"optimizer.learning_rate={self.settings.optimizer.learning_rate:g}, or bound the "
-            "gradient by optimizer.clip_global_norm"
+            "gradient by optimizer.clip_global_norm",
+            fit.model,
         )
 
     def training_batches(self, start: Position = START) -> Any:
@@ -237,9 +296,8 @@ class Fit:
             return None
         limit = self.settings.trainer.limit_steps
         numbered = self.settings.augment.place != "input"
-        return self._standardized(
-            held_out(self.stream, "validation", self.settings, limit, numbered=numbered)
-        )
+        batches = held_out(self.stream, "validation", self.settings, limit, numbered=numbered)
+        return self.distribution.batches(self._standardized(batches))
 
     def _standardized(self, batches: Any) -> Any:
         """The batches with their numbers as the loss sees them."""
@@ -247,16 +305,29 @@ class Fit:
             return batches
         mean = np.array(self.targets.mean, np.float32)
         std = np.array(self.targets.std, np.float32)
-        return batches.map(lambda images, numbers: (images, (numbers - mean) / std))
+        return batches.map(lambda images, numbers, *whole: (images, (numbers - mean) / std, *whole))
 
 
-def prepare_fit(settings: Settings, manifest: Manifest, data: Path) -> Fit:
-    """Build the network for the data.
+def prepare_fit(
+    settings: Settings,
+    manifest: Manifest,
+    data: Path,
+    distribution: Distribution = Distribution(),  # noqa: B008  it holds nothing
+) -> Fit:
+    """Build the network for the data, on the devices of `distribution`.
 
     Raises:
-        InputError: a layer does not fit, or the data are not for the loss; names the key in the
-            config.
+        InputError: a layer does not fit, or the data are not for the loss or cannot be distributed;
+            names the key in the config.
     """
+    with distribution.scope():
+        fit = _prepare(settings, manifest, data, distribution)
+    monitored(settings.trainer.checkpoint.monitor, fit.figures)
+    distribution.check(settings, fit.batch_sizes)
+    return fit
+
+
+def _prepare(settings: Settings, manifest: Manifest, data: Path, distribution: Distribution) -> Fit:
     shape, classes = settings.input_shape(manifest.image_shape), len(manifest.classes)
     settings.costs(shape, classes)
     targets = targets_of(settings, manifest)
@@ -272,13 +343,12 @@ def prepare_fit(settings: Settings, manifest: Manifest, data: Path) -> Fit:
     if targets is not None:
         model = with_units(model, targets.mean, targets.std)
     trainer = settings.trainer
-    stream = Stream(data, manifest, trainer.batch_size, trainer.input_threads)
+    stream = Stream(data, manifest, trainer.batch_size, trainer.input_threads, distribution.share)
+    distribution.prepare(model)
     trainable = with_augmentation(
         trained_model(model),
         settings.augment,
         seed=settings.seed,
         colour_basis=stream.colour_basis(settings.augment),
     )
-    fit = Fit(settings, manifest, stream, model, trainable, targets)
-    monitored(trainer.checkpoint.monitor, fit.figures)
-    return fit
+    return Fit(settings, manifest, stream, model, trainable, targets, distribution)

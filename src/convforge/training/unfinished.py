@@ -140,6 +140,9 @@ def _config(settings: Settings) -> dict[str, Any]:
     """What makes the weights what they are."""
     config = settings.model_dump(mode="json", by_alias=True)
     del config["tracking"], config["trainer"]["checkpoint"], config["trainer"]["input_threads"]
+    # A job that starts again may get other machines.
+    for key in ("coordinator", "rank", "patience"):
+        config["distribute"].pop(key, None)
     return config
 
 

@@ -1,0 +1,197 @@
+"""Data-parallel training: one batch shared by several devices, the weights those of one device.
+
+What the config group `distribute` asks for, by the engines that the backends have: on TensorFlow
+`tf.distribute.MirroredStrategy`, on JAX `keras.distribution.DataParallel`, over several processes
+with `jax.distributed`. The rest of the pipeline sees a `Distribution` and no engine.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from convforge.data.manifest import Manifest
+from convforge.errors import InputError
+from convforge.progress import Progress, Verbosity
+from convforge.settings import NoTracking, ProcessDistribution, Settings, shareable
+
+if TYPE_CHECKING:
+    import keras
+
+    from convforge.data.stream import Share
+
+T = TypeVar("T")
+
+
+class Distribution:
+    """Training on one device; the others extend it."""
+
+    #: Of all devices, what one step's batch is divided among.
+    devices = 1
+    #: Whether this process writes the run's folder and tracks it.
+    leads = True
+    #: The rows of each batch that this process reads, or None for all.
+    share: Share | None = None
+    #: Whether `batches` go on after the last one, so that `fit` must be told how many there are.
+    endless = False
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """The block in which the model is built and trained."""
+        return nullcontext()
+
+    def check(self, settings: Settings, rows: tuple[int, ...]) -> None:
+        """Refuse what could not equal one device.
+
+        Args:
+            settings: of the run.
+            rows: the sizes of the batches that there will be.
+
+        Raises:
+            InputError: names the keys, and the nearest values that work.
+        """
+
+    def prepare(self, model: keras.Model) -> None:
+        """Make the layers of `model` compute over the whole batch."""
+
+    def loss(self, loss: keras.losses.Loss) -> keras.losses.Loss:
+        """The loss whose gradient, added up over the devices, is that of the whole batch."""
+        return loss
+
+    def batches(self, batches: Any) -> Any:
+        """The batches as `fit` wants them, from those of the stream."""
+        return batches
+
+    def of_the_first(self, value: T) -> T:
+        """What the process that leads has for `value`; the same in all."""
+        return value
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one process does of a run: the settings, folders and voice that it has for it."""
+
+    distribution: Distribution
+    settings: Settings
+    out: Path
+    root: Path
+    progress: Progress
+
+
+@contextmanager
+def distributed(
+    settings: Settings, manifest: Manifest, out: Path, root: Path, progress: Progress
+) -> Iterator[Part]:
+    """This process's part in the run, for as long as the block lasts.
+
+    Waits for the other processes, where there are any, and makes sure that they train the same.
+    Those that do not lead get a folder that is deleted afterwards, no tracking and no voice.
+
+    Raises:
+        InputError: the backend cannot do what `distribute` asks for, there are not as many devices
+            or processes, or the processes were started with different configs, data or code.
+    """
+    check_backend(settings)
+    with ExitStack() as stack:
+        match settings.distribute.name:
+            case "none":
+                distribution = Distribution()
+            case "devices":
+                distribution = _devices(settings.distribute.devices)
+            case "processes":
+                distribution = stack.enter_context(
+                    _processes(settings, settings.distribute, manifest)
+                )
+        if distribution.devices > 1:
+            progress.say(f"each batch is shared by {distribution.devices} devices")
+        if not distribution.leads:
+            root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="convforge-")))
+            out = root / "run"
+            settings = settings.model_copy(update={"tracking": NoTracking(name="none")})
+            progress = Progress(Verbosity.QUIET)
+        yield Part(distribution, settings, out, root, progress)
+
+
+def check_backend(settings: Settings) -> None:
+    """Refuse what Keras' backend cannot do as `distribute` asks for it.
+
+    Raises:
+        InputError: names the key, the reason and what works.
+    """
+    name = settings.distribute.name
+    if name == "none":
+        return
+    import keras
+
+    backend = keras.config.backend()
+    if backend not in ("tensorflow", "jax"):
+        raise InputError(
+            f"distribute={name} is not allowed with KERAS_BACKEND={backend}: Keras distributes on "
+            "TensorFlow and JAX alone; give distribute=none, or KERAS_BACKEND=jax"
+        )
+    if name == "processes" and backend == "tensorflow":
+        raise InputError(
+            "distribute=processes is not allowed with KERAS_BACKEND=tensorflow: Keras 3 cannot fit "
+            "under MultiWorkerMirroredStrategy (keras-team/keras#20585); give KERAS_BACKEND=jax"
+        )
+    if backend == "tensorflow":
+        _check_mirrored(settings)
+
+
+def _check_mirrored(settings: Settings) -> None:
+    """Refuse what each replica would do by itself."""
+    for key in ("clip_value", "clip_norm", "clip_global_norm"):
+        bound = getattr(settings.optimizer, key)
+        if bound is not None:
+            raise InputError(
+                f"optimizer.{key}={bound} is not allowed with distribute=devices on TensorFlow: "
+                "each device would clip the gradient of its own part of the batch; give null, or "
+                "KERAS_BACKEND=jax"
+            )
+    if settings.trainer.precision == "mixed_float16":
+        raise InputError(
+            "trainer.precision='mixed_float16' is not allowed with distribute=devices on "
+            "TensorFlow: each device would scale its loss by itself; give mixed_bfloat16, or "
+            "KERAS_BACKEND=jax"
+        )
+
+
+def check_shares(batch_size: int, devices: int, key: str) -> None:
+    """Refuse a batch size that `devices` cannot share evenly.
+
+    Raises:
+        InputError: names the batch sizes that they can.
+    """
+    if batch_size % devices:
+        raise InputError(
+            f"trainer.batch_size={batch_size} is not allowed: give "
+            f"{shareable(batch_size, devices)}, a multiple of the {devices} devices of {key}"
+        )
+
+
+def _devices(count: int | None) -> Distribution:
+    import keras
+
+    if keras.config.backend() == "tensorflow":
+        from convforge.training.mirrored import MirroredDevices
+
+        return MirroredDevices(count)
+    from convforge.training.sharded import ShardedBatches, local_devices
+
+    return ShardedBatches(local_devices(count), "distribute=devices")
+
+
+@contextmanager
+def _processes(
+    settings: Settings, asked: ProcessDistribution, manifest: Manifest
+) -> Iterator[Distribution]:
+    from convforge.training.processes import agree, join, run_identity, together
+    from convforge.training.sharded import ShardedBatches, all_devices
+
+    join(asked)
+    with together(asked.patience):
+        agree(run_identity(settings, manifest))
+        yield ShardedBatches(all_devices(), "distribute=processes")
