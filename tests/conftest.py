@@ -22,6 +22,9 @@ os.environ["DVC_NO_ANALYTICS"] = "1"
 os.environ["COLUMNS"] = "200"
 # What a person's shell may say must not decide where a test keeps its runs.
 for name in (
+    "CONVFORGE_COORDINATOR",
+    "CONVFORGE_PROCESSES",
+    "CONVFORGE_RANK",
     "CONVFORGE_SWEPT_KEYS",
     "CONVFORGE_VERBOSITY",
     "DVC_EXP_NAME",

@@ -53,8 +53,8 @@ def _options(*groups: str) -> list[Any]:
 
 
 def test_every_group_is_covered_below() -> None:
-    # tests/test_tasks.py runs both tasks.
-    assert set(GROUPS) == {*FREE, "data", "debug", "experiment", "task", "tracking"}
+    # tests/test_tasks.py runs both tasks, tests/distribute/ the ways to distribute.
+    assert set(GROUPS) == {*FREE, "data", "debug", "distribute", "experiment", "task", "tracking"}
     tried = {override for overrides in _combinations() for override in overrides}
     assert tried == {
         f"{group}={option}"

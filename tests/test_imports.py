@@ -184,7 +184,12 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "order", ["import convforge; import keras", "import keras; import convforge"]
+    "order",
+    [
+        "import convforge; import keras",
+        "import keras; import convforge",
+        "import convforge, importlib.util; importlib.util.find_spec('keras'); import keras",
+    ],
 )
 def test_a_saved_model_loads_after_importing_convforge_in_either_order(
     saved_model: Path, order: str

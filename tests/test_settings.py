@@ -54,7 +54,7 @@ def test_a_config_that_is_empty_names_every_missing_key() -> None:
         Settings.parse({})
     missing = {line.removesuffix(" is missing") for line in str(refusal.value).splitlines()}
     groups = {"data", "augment", "model", "task", "loss", "optimizer", "schedule", "trainer"}
-    assert missing == {"seed", "schema", "tracking", *groups}
+    assert missing == {"seed", "schema", "distribute", "tracking", *groups}
 
 
 def _groups(annotation: Any) -> Iterator[type]:

@@ -472,18 +472,18 @@ class ProcessDistribution(_Group):
 
     name: Literal["processes"]
     coordinator: str | None
-    processes: Annotated[int, Field(ge=1)] | None
+    count: Annotated[int, Field(ge=1)] | None
     rank: Annotated[int, Field(ge=0)] | None
     patience: Annotated[int, Field(ge=5, le=3600)]
 
     def parts(self) -> int | None:
         """Among how many devices a batch is shared at least, where the config says it."""
-        return self.processes
+        return self.count
 
     @model_validator(mode="after")
     def _one_of_the_processes(self) -> Self:
-        if self.rank is not None and self.processes is not None and self.rank >= self.processes:
-            allowed = f"0 to {self.processes - 1}, less than distribute.processes"
+        if self.rank is not None and self.count is not None and self.rank >= self.count:
+            allowed = f"0 to {self.count - 1}, less than distribute.count"
             raise ArgumentError("rank", self.rank, allowed)
         if self.coordinator is not None and not is_address(self.coordinator):
             allowed = "HOST:PORT of the process of rank 0"

@@ -1,4 +1,8 @@
-"""One process of a run: `python train_part.py CONFIG DATA OUT [VIRTUAL DEVICES]`."""
+"""One process of one run after another: `python train_part.py CONFIGS DATA OUT DEVICES`.
+
+CONFIGS holds a file for each run, OUT gets a folder of the same name, and the processor counts as
+so many DEVICES.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +11,33 @@ import sys
 from pathlib import Path
 
 
-def main(config: Path, data: Path, out: Path, devices: int) -> int:
-    # Before anything starts a backend.
+def virtual_devices(count: int) -> None:
+    """Before anything starts a backend."""
     if os.environ.get("KERAS_BACKEND") == "jax":
-        os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
-    elif devices > 1:
+        os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={count}"
+    elif count > 1:
         import tensorflow as tf
 
         (processor,) = tf.config.list_physical_devices("CPU")
-        parts = [tf.config.LogicalDeviceConfiguration() for _ in range(devices)]
+        parts = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
         tf.config.set_logical_device_configuration(processor, parts)
 
+
+def main(configs: Path, data: Path, out: Path) -> int:
+    """The exit status of the last run, or of the first that failed."""
     from convforge.composition import read_params
     from convforge.progress import Progress, Verbosity
     from convforge.stages.entry import run_guarded
     from convforge.stages.train import train
 
-    progress = Progress(Verbosity.NORMAL)
-    return run_guarded(lambda: train(read_params(config), data, out, out.parent, progress))
+    def runs() -> None:
+        for config in sorted(configs.glob("*.yaml")):
+            settings = read_params(config)
+            train(settings, data, out / config.stem, out, Progress(Verbosity.NORMAL))
+
+    return run_guarded(runs)
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(Path, sys.argv[1:4]), int(sys.argv[4])))  # type: ignore[call-arg]
+    virtual_devices(int(sys.argv[4]))
+    sys.exit(main(*map(Path, sys.argv[1:4])))

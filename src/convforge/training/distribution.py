@@ -94,7 +94,9 @@ def distributed(
         InputError: the backend cannot do what `distribute` asks for, there are not as many devices
             or processes, or the processes were started with different configs, data or code.
     """
-    check_backend(settings)
+    import keras
+
+    check_backend(settings, keras.config.backend())
     with ExitStack() as stack:
         match settings.distribute.name:
             case "none":
@@ -115,8 +117,8 @@ def distributed(
         yield Part(distribution, settings, out, root, progress)
 
 
-def check_backend(settings: Settings) -> None:
-    """Refuse what Keras' backend cannot do as `distribute` asks for it.
+def check_backend(settings: Settings, backend: str) -> None:
+    """Refuse what Keras' `backend` cannot do as `distribute` asks for it.
 
     Raises:
         InputError: names the key, the reason and what works.
@@ -124,9 +126,6 @@ def check_backend(settings: Settings) -> None:
     name = settings.distribute.name
     if name == "none":
         return
-    import keras
-
-    backend = keras.config.backend()
     if backend not in ("tensorflow", "jax"):
         raise InputError(
             f"distribute={name} is not allowed with KERAS_BACKEND={backend}: Keras distributes on "

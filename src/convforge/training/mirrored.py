@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import keras
@@ -39,9 +40,9 @@ class MirroredDevices(Distribution):
                 f"distribute.devices={count} is not allowed: TensorFlow finds {len(there)} "
                 f"({found}); give {len(there)} or null"
             )
-        names = [device.name for device in there[:count]]
+        names = tuple(device.name for device in there[:count])
         self.devices = len(names)
-        self._strategy = tf.distribute.MirroredStrategy(names)
+        self._strategy = _strategy(names)
 
     @contextmanager
     def scope(self) -> Iterator[None]:
@@ -83,6 +84,12 @@ class MirroredDevices(Distribution):
         # Where there may be an end, every step asks each replica whether it has come.
         parts = parts.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
         return self._strategy.distribute_datasets_from_function(lambda _: parts)
+
+
+@cache
+def _strategy(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
+    """One for all jobs of a process: a second one numbers its all-reduces like the first."""
+    return tf.distribute.MirroredStrategy(devices)
 
 
 def _parts(batch: Any, count: int) -> Any:

@@ -48,7 +48,7 @@ def join(asked: ProcessDistribution) -> None:
     count = jax.process_count()
     if processes is not None and count != processes:
         raise InputError(
-            f"distribute.processes={processes}, but JAX counts {count}: each would train by itself"
+            f"distribute.count={processes}, but JAX counts {count}: each would train by itself"
         )
 
 
@@ -116,7 +116,7 @@ def _leave_at_once(status: int) -> None:
 
 
 _NOT_TOLD = (
-    "who takes part? give distribute.coordinator=HOST:PORT, distribute.processes and "
+    "who takes part? give distribute.coordinator=HOST:PORT, distribute.count and "
     f"distribute.rank, or the variables {COORDINATOR}, {PROCESSES} and {RANK}, or start it with "
     "srun"
 )
@@ -131,7 +131,7 @@ def asked_for(asked: ProcessDistribution) -> tuple[str | None, int | None, int |
     coordinator = asked.coordinator or os.environ.get(COORDINATOR) or None
     if coordinator is not None and not is_address(coordinator):
         raise InputError(f"{COORDINATOR}={coordinator} is not allowed: give HOST:PORT")
-    processes = _number(PROCESSES, 1) if asked.processes is None else asked.processes
+    processes = _number(PROCESSES, 1) if asked.count is None else asked.count
     rank = _number(RANK, 0) if asked.rank is None else asked.rank
     if rank is not None and processes is not None and rank >= processes:
         raise InputError(f"rank {rank} is not allowed: give 0 to {processes - 1}")
