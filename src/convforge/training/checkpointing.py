@@ -114,7 +114,7 @@ class Checkpointing(keras.callbacks.Callback):
         if self._best is not None and better(value, self._best) == self._best:
             return
         self._best = value
-        arrays = capture(self.model, metrics=False)
+        arrays = capture(self.model, metrics=False, optimizer=False)
         record = {"monitor": self._monitor, "value": value}
         self._checkpoints.save_behind(Checkpoint(position, arrays, record), best=True)
 

@@ -15,23 +15,27 @@ from numpy.typing import NDArray
 
 from convforge.errors import InputError
 
-_METRICS = "metrics"
+_MODEL, _OPTIMIZER, _METRICS = "model", "optimizer", "metrics"
 
 
-def capture(model: keras.Model, *, metrics: bool) -> dict[str, NDArray[Any]]:
+def capture(
+    model: keras.Model, *, metrics: bool, optimizer: bool = True
+) -> dict[str, NDArray[Any]]:
     """Copies of the variables of a compiled model, by group, number and path.
 
     Args:
         model: in training.
         metrics: also what the metrics have added up since the epoch began.
+        optimizer: also the optimizer's, which double the size.
     """
     if keras.backend.backend() == "jax":
         # While `fit` runs, the variables are elsewhere.
         model.jax_state_sync()
+    groups = [_MODEL, *([_OPTIMIZER] if optimizer else []), *([_METRICS] if metrics else [])]
     return {
         name: np.array(keras.ops.convert_to_numpy(variable))
         for name, variable in _variables(model).items()
-        if metrics or not name.startswith(_METRICS)
+        if _group(name) in groups
     }
 
 
@@ -40,18 +44,17 @@ def restore(model: keras.Model, arrays: Mapping[str, NDArray[Any]], *, metrics: 
 
     Args:
         model: built and compiled as it was then.
-        arrays: by the names of `capture`.
+        arrays: by the names of `capture`; a group that it left out stays as it is.
         metrics: the metrics' variables, and no others.
 
     Raises:
         InputError: the model has other variables.
     """
+    given = {name: value for name, value in arrays.items() if (_group(name) == _METRICS) == metrics}
+    groups = {_group(name) for name in given}
     variables = {
-        name: variable
-        for name, variable in _variables(model).items()
-        if name.startswith(_METRICS) == metrics
+        name: variable for name, variable in _variables(model).items() if _group(name) in groups
     }
-    given = {name: value for name, value in arrays.items() if name.startswith(_METRICS) == metrics}
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
     if shapes != {name: value.shape for name, value in given.items()}:
         raise InputError(
@@ -72,10 +75,14 @@ def layer_of(name: str) -> str:
     return name.split("/")[-2]
 
 
+def _group(name: str) -> str:
+    return name.split("/")[0]
+
+
 def _variables(model: keras.Model) -> dict[str, Any]:
     groups = {
-        "model": model.variables,
-        "optimizer": model.optimizer.variables,
+        _MODEL: model.variables,
+        _OPTIMIZER: model.optimizer.variables,
         _METRICS: model.metrics_variables,
     }
     named: dict[str, Any] = {}
