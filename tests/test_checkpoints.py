@@ -89,7 +89,7 @@ def test_only_the_newest_are_kept_and_the_best_beside_them(
     checkpoints.save_behind(_checkpoint(1), best=True)
     for epoch in (1, 2, 3):
         checkpoints.save_behind(_checkpoint(epoch))
-    checkpoints.wait()
+        checkpoints.wait()
     names = sorted(path.name for path in (tmp_path / "newest").iterdir())
     assert names == [str(Position(2, 0)), str(Position(3, 0))]
     newest, best = checkpoints.newest(), checkpoints.best()

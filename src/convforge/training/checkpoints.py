@@ -167,12 +167,15 @@ class Checkpoints:
         self._keep = keep
         self._warn = warn
         self._writing: threading.Thread | None = None
+        # What waits for the disk, by its folder; the lock guards it and the thread's end.
+        self._waiting: dict[Path, Checkpoint] = {}
+        self._lock = threading.Lock()
         self._told = False
 
     @property
     def is_writing(self) -> bool:
         """Whether one is on its way to the disk."""
-        return self._writing is not None and self._writing.is_alive()
+        return self._writing is not None
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write `checkpoint` at once.
@@ -185,31 +188,42 @@ class Checkpoints:
         _prune(self._newest, self._keep)
 
     def save_behind(self, checkpoint: Checkpoint, *, best: bool = False) -> None:
-        """Write `checkpoint` while the run goes on.
+        """Write `checkpoint` while the run goes on; one that still waits for that gives way to it.
 
         Args:
             checkpoint: nobody alters its arrays any more.
             best: as the best so far, instead of the newest.
         """
-        self.wait()
-        folder, keep = (self._best, 1) if best else (self._newest, self._keep)
+        with self._lock:
+            self._waiting[self._best if best else self._newest] = checkpoint
+            if self._writing is None:
+                self._writing = threading.Thread(target=self._write_all, name="checkpoint")
+                self._writing.start()
 
-        def write() -> None:
+    def _write_all(self) -> None:
+        while True:
+            with self._lock:
+                # The best first: a run that goes on from the newest must find the best before it.
+                folder = next(
+                    (path for path in (self._best, self._newest) if path in self._waiting), None
+                )
+                if folder is None:
+                    self._writing = None
+                    return
+                checkpoint = self._waiting.pop(folder)
             try:
                 write_checkpoint(folder, checkpoint)
-                _prune(folder, keep)
+                _prune(folder, 1 if folder == self._best else self._keep)
             except OSError as error:
                 if not self._told:
                     self._warn(f"no checkpoint could be written ({error}); the run goes on")
                 self._told = True
 
-        self._writing = threading.Thread(target=write, name="checkpoint")
-        self._writing.start()
-
     def wait(self) -> None:
         """Let the writing end."""
-        if self._writing is not None:
-            self._writing.join()
+        writing = self._writing
+        if writing is not None:
+            writing.join()
 
     def newest(self) -> Checkpoint | None:
         """The newest that is whole; what is damaged is removed, with a warning."""
