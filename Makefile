@@ -20,7 +20,7 @@ repro: $(VENV)/.installed ## compose, preprocess, train, evaluate whatever is ou
 
 test: $(VENV)/.installed-dev ## the test suite
 	@[ -d data ] || $(BIN)/dvc pull --quiet data.dvc
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.installed-dev ## the tests that take minutes, with what they count
 	@[ -d data ] || $(BIN)/dvc pull --quiet data.dvc

@@ -42,6 +42,29 @@ PER_CLASS = 40
 SMALL = ("data.split.validation=50", "data.split.test=100")
 
 
+# The files that take longest: each runs on one worker, and should not be the last to start.
+LONGEST = (
+    "pipeline/test_repro.py",
+    "pipeline/test_experiments.py",
+    "tracking/test_outages.py",
+    "layers/test_backends.py",
+    "test_training.py",
+    "distribute/test_distribution.py",
+    "test_resume.py",
+    "test_cli.py",
+    "augment/test_places.py",
+    "tracking/test_sweeps.py",
+    "tracking/test_runs.py",
+    "test_tasks.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of `LONGEST`."""
+    order = {str(REPOSITORY / "tests" / name): rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(str(item.path), len(order)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_network() -> None:
     """Refuses every connection that leaves the machine, in this process."""

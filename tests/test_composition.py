@@ -41,7 +41,7 @@ WRONG_VALUES = {
     "data.max_bad_share=2": ["data.max_bad_share=2", "less than or equal to 1"],
     "data.num_classes=1": ["data.num_classes=1"],
     "data.name=null": ["data.name=null", "string"],
-    "augment.crop.scale=[0.9,0.1]": ["augment.crop.scale=(0.9, 0.1)", "low ≤ high"],
+    "augment.crop.scale=[0.9,0.1]": ["augment.crop.scale=[0.9, 0.1]", "low ≤ high"],
     "augment.crop.scale=0.5": ["augment.crop.scale=0.5", "array"],
     "augment.reflection.probability=2": ["augment.reflection.probability=2", "0 to 1"],
     "augment.geometry.rotation=500": ["augment.geometry.rotation=500", "0 to 180"],

@@ -124,7 +124,7 @@ elif where == "manifest":
     preparation.Manifest.write = counting(preparation.Manifest.write)
 elif where == "flush":
     from convforge.data import work_folder
-    work_folder._flush = counting(work_folder._flush)
+    work_folder.flush = counting(work_folder.flush)
 settings = FolderData.model_validate_json(sys.argv[5])
 preparation.prepare(settings, folder / "pictures.zip", folder / "out", Progress(Verbosity.QUIET))
 """

@@ -99,6 +99,7 @@ def by_one_device(
     return folder / "out"
 
 
+@pytest.mark.slow
 @needs_jax
 @pytest.mark.parametrize("places", SOME_PLACES)
 def test_four_devices_of_jax_train_as_one_wherever_the_pixels_are_moved(
@@ -113,6 +114,7 @@ def test_four_devices_of_jax_train_as_one_wherever_the_pixels_are_moved(
         _assert_same(by_one_device / "input", tmp_path / "out" / place)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("places", SOME_PLACES)
 def test_four_devices_of_tensorflow_train_as_one_wherever_the_pixels_are_moved(
     settings: Settings, digits: Path, tmp_path: Path, places: tuple[str, ...]
