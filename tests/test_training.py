@@ -264,7 +264,14 @@ def test_a_factors_pattern_that_fits_no_variable_is_refused_before_the_first_ste
     assert not (tmp_path / "run" / "history.csv").exists()
 
 
-@pytest.mark.parametrize("bound", ["clip_value", "clip_norm", "clip_global_norm"])
+@pytest.mark.parametrize(
+    "bound",
+    [
+        pytest.param("clip_value", marks=pytest.mark.slow),
+        pytest.param("clip_norm", marks=pytest.mark.slow),
+        "clip_global_norm",
+    ],
+)
 def test_a_bound_on_the_gradient_reaches_the_optimizer(
     weights_of: Callable[..., list[np.ndarray]], bound: str
 ) -> None:

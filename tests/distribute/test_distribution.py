@@ -322,6 +322,7 @@ def test_the_shares_of_a_batch_are_the_batch(rows: int) -> None:
         assert len(parts[0]) == len(parts[1]) == Share(0, 2, 4).rows(rows)
 
 
+@pytest.mark.slow
 @needs_jax
 def test_more_devices_than_there_are_is_refused_with_their_number(
     settings: Settings, digits: Path, tmp_path: Path

@@ -77,6 +77,7 @@ def test_generated_files_are_not_gits(clone: Clone) -> None:
             "model: softmax_linear",
             ["compose", "train", "evaluate"],
             id="group",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             "conf/data/mnist5k.yaml", "validation: 400", "validation: 300", ALL, id="split"
