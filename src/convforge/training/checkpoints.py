@@ -58,11 +58,12 @@ class Checkpoint:
     @property
     def is_finite(self) -> bool:
         """Whether no array holds an infinite number or none at all."""
-        return all(
-            bool(np.isfinite(array).all())
-            for array in self.arrays.values()
-            if array.dtype.kind == "f"
-        )
+        return all(map(is_finite, self.arrays.values()))
+
+
+def is_finite(array: NDArray[Any]) -> bool:
+    """Whether `array` holds no infinite number and no NaN."""
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
 class DamagedError(Exception):

@@ -8,7 +8,7 @@ with `jax.distributed`. The rest of the pipeline sees a `Distribution` and no en
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +168,19 @@ def check_shares(batch_size: int, devices: int, key: str) -> None:
         raise InputError(
             f"trainer.batch_size={batch_size} is not allowed: give "
             f"{shareable(batch_size, devices)}, a multiple of the {devices} devices of {key}"
+        )
+
+
+def check_count(count: int | None, there: Sequence[object], engine: str) -> None:
+    """Refuse more devices than the `engine` finds.
+
+    Raises:
+        InputError: names those that are there.
+    """
+    if count is not None and count > len(there):
+        raise InputError(
+            f"distribute.devices={count} is not allowed: {engine} finds {len(there)} "
+            f"({', '.join(map(str, there))}); give {len(there)} or null"
         )
 
 

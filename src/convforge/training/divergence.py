@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 
 from convforge.training.callbacks import DivergedError
-from convforge.training.checkpoints import Checkpoint, Position
+from convforge.training.checkpoints import Checkpoint, Position, is_finite
 from convforge.training.state import capture, layer_of, restore
 
 
@@ -67,7 +66,7 @@ def trace(
             return Divergence(position, f"what layer {culprit} puts out is not finite")
         model.train_on_batch(inputs, labels)
         after = capture(model, metrics=False)
-        bad = [name for name, array in after.items() if not _is_finite(array)]
+        bad = [name for name, array in after.items() if not is_finite(array)]
         if bad:
             restore(model, good, metrics=False)
             what = f"the gradient is not finite, in layer {layer_of(bad[0])} first"
@@ -84,13 +83,9 @@ def _first_bad_output(model: keras.Model, images: Any) -> str | None:
     taps = keras.Model(network.inputs, [layer.output for layer in layers])
     outputs = taps(images, training=True)
     for layer, output in zip(layers, outputs if len(layers) > 1 else [outputs], strict=True):
-        if not _is_finite(keras.ops.convert_to_numpy(keras.ops.cast(output, "float32"))):
+        if not is_finite(keras.ops.convert_to_numpy(keras.ops.cast(output, "float32"))):
             return str(layer.name)
     return None
-
-
-def _is_finite(array: Any) -> bool:
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
 def _to_numpy(part: Any) -> Any:

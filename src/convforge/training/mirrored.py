@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from convforge.errors import InputError
 from convforge.settings import Settings
-from convforge.training.distribution import Distribution, check_shares
+from convforge.training.distribution import Distribution, check_count, check_shares
 
 
 class MirroredDevices(Distribution):
@@ -34,12 +34,8 @@ class MirroredDevices(Distribution):
 
     def __init__(self, count: int | None) -> None:
         there = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        if count is not None and count > len(there):
-            found = ", ".join(device.name.removeprefix("/device:") for device in there)
-            raise InputError(
-                f"distribute.devices={count} is not allowed: TensorFlow finds {len(there)} "
-                f"({found}); give {len(there)} or null"
-            )
+        short = [device.name.removeprefix("/device:") for device in there]
+        check_count(count, short, "TensorFlow")
         names = tuple(device.name for device in there[:count])
         self.devices = len(names)
         self._strategy = _strategy(names)

@@ -15,9 +15,8 @@ import keras
 import numpy as np
 
 from convforge.data.stream import Share
-from convforge.errors import InputError
 from convforge.settings import Settings
-from convforge.training.distribution import Distribution, T, check_shares
+from convforge.training.distribution import Distribution, T, check_count, check_shares
 from convforge.training.processes import of_the_first
 
 
@@ -28,11 +27,7 @@ def local_devices(count: int | None) -> list[jax.Device]:
         InputError: there are not as many.
     """
     there: list[jax.Device] = jax.local_devices()
-    if count is not None and count > len(there):
-        raise InputError(
-            f"distribute.devices={count} is not allowed: JAX finds {len(there)} "
-            f"({', '.join(str(device) for device in there)}); give {len(there)} or null"
-        )
+    check_count(count, there, "JAX")
     return there[:count]
 
 

@@ -128,12 +128,7 @@ def unfinished_sweep(
 
 def has_unfinished_run(out: Path, root: Path) -> bool:
     """Whether a run into `out` was stopped, or has ended without being told so."""
-    records = (store_root(root) / _FOLDER).glob(f"[!.]*/{_RECORD}")
-    found = []
-    for path in records:
-        with suppress(OSError, ValueError):
-            found.append(json.loads(path.read_text(encoding="utf-8")).get("out"))
-    return str(out.resolve()) in found
+    return any(_records_of(store_root(root) / _FOLDER, out))
 
 
 def _config(settings: Settings) -> dict[str, Any]:
@@ -194,6 +189,15 @@ def _read(own: Path) -> dict[str, Any]:
         return {}
 
 
+def _records_of(folder: Path, out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The stopped runs and sweeps into `out`: where each lies, and its record."""
+    for path in sorted(folder.glob(f"[!.]*/{_RECORD}")):
+        with suppress(OSError, ValueError):
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record.get("out") == str(out.resolve()):
+                yield path.parent, record
+
+
 def _write(own: Path, record: Mapping[str, Any]) -> None:
     new = own / f"{_RECORD}.new"
     new.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -212,14 +216,8 @@ def _tell_of_others(
     folder: Path, own: Path, out: Path, identity: Mapping[str, Any], progress: Progress
 ) -> None:
     """Say which runs into `out` were stopped and are not the one that goes on, and why not."""
-    for path in sorted(folder.glob(f"[!.]*/{_RECORD}")):
-        if path.parent == own:
-            continue
-        try:
-            other = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if "config" not in other or other["out"] != str(out.resolve()):
+    for place, other in _records_of(folder, out):
+        if place == own or "config" not in other:
             continue
         changes = changed_keys(other["config"], identity["config"])
         for name in ("data", "backend"):
@@ -227,5 +225,5 @@ def _tell_of_others(
                 changes.append(f"{name} {other[name][:12]} → {str(identity[name])[:12]}")
         progress.say(
             f"a stopped run had other settings, and this one begins anew: {', '.join(changes)} "
-            f"({path.parent} keeps it)"
+            f"({place} keeps it)"
         )
