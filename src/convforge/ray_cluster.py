@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from convforge.errors import InputError
 # Of a Ray that is started here: tasks take names and places and give reports, a few kilobytes; only
 # the contents of archives that are read in one go pass through it.
 _OBJECT_STORE_BYTES = 200 << 20
+_CARRIED = ("CONVFORGE_", "DVC_", "HYDRA_", "JAX_", "KERAS_", "MLFLOW_", "TF_", "XLA_")
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,11 @@ class RayCluster:
         return cls(address or None)
 
     @contextmanager
-    def connected(self) -> Iterator[Any]:
+    def connected(self, *, log_to_driver: bool = True) -> Iterator[Any]:
         """Ray's module, connected for as long as the block runs.
+
+        Args:
+            log_to_driver: whether what the cluster's processes print comes here.
 
         Raises:
             InputError: Ray is not installed, or there is no cluster at the address.
@@ -58,6 +64,7 @@ class RayCluster:
             yield ray
             return
         address = self.address or os.environ.get("RAY_ADDRESS") or None
+        on_termination = signal.getsignal(signal.SIGTERM)
         own: dict[str, Any] = {
             "object_store_memory": _OBJECT_STORE_BYTES,
             "include_dashboard": False,
@@ -66,6 +73,7 @@ class RayCluster:
             ray.init(
                 address=address or "local",
                 logging_level=logging.WARNING,
+                log_to_driver=log_to_driver,
                 **({} if address else own),
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -73,10 +81,21 @@ class RayCluster:
                 raise
             why = " ".join(str(error).split())
             raise InputError(f"no Ray cluster answers at {address}: {why}") from error
+        if threading.current_thread() is threading.main_thread():
+            # Ray sets one of its own, which ends the process with a trace of C++.
+            signal.signal(signal.SIGTERM, on_termination)
         try:
             yield ray
         finally:
             ray.shutdown()
+
+
+def carried_environment() -> dict[str, str]:
+    """The variables of this environment that work elsewhere needs.
+
+    Of the others a cluster's machines have their own.
+    """
+    return {name: value for name, value in os.environ.items() if name.startswith(_CARRIED)}
 
 
 def _imported() -> Any:

@@ -491,6 +491,28 @@ class ProcessDistribution(_Group):
         return self
 
 
+class RayDistribution(_Group):
+    """Several processes that Ray Train starts on a cluster."""
+
+    name: Literal["ray"]
+    #: As `RayCluster` has it.
+    address: str | None
+    count: Annotated[int, Field(ge=1)]
+    cpus_per_process: Annotated[float, Field(ge=0)]
+    gpus_per_process: Annotated[int, Field(ge=0)]
+    retries: Annotated[int, Field(ge=0)]
+    patience: Annotated[int, Field(ge=5, le=3600)]
+
+    def parts(self) -> int | None:
+        """Among how many devices a batch is shared at least."""
+        return self.count * max(1, self.gpus_per_process)
+
+    def resources(self) -> dict[str, float]:
+        """What a process is given, by Ray's names."""
+        given = {"CPU": self.cpus_per_process, "GPU": float(self.gpus_per_process)}
+        return {name: number for name, number in given.items() if number}
+
+
 def is_address(text: str) -> bool:
     """Whether `text` is HOST:PORT.
 
@@ -506,7 +528,9 @@ TaskSettings: TypeAlias = ClassificationTask | RegressionTask
 OptimizerSettings: TypeAlias = SGDSettings | MomentumSGDSettings
 ScheduleSettings: TypeAlias = ConstantSchedule | CosineSchedule | StepSchedule
 TrackingSettings: TypeAlias = MLflowTracking | NoTracking
-DistributionSettings: TypeAlias = NoDistribution | DeviceDistribution | ProcessDistribution
+DistributionSettings: TypeAlias = (
+    NoDistribution | DeviceDistribution | ProcessDistribution | RayDistribution
+)
 
 
 class Settings(_Group):

@@ -29,14 +29,16 @@ def processes(command: str, path: str = "") -> list[int]:
     return found
 
 
-def kill_when(ready: Callable[[], int | None], running: subprocess.Popen[str]) -> int:
-    """Kill the process that `ready` names as soon as it does, while `running` runs."""
+def kill_when(
+    ready: Callable[[], int | None], running: subprocess.Popen[str], number: int = signal.SIGKILL
+) -> int:
+    """Send a signal to the process that `ready` names as soon as it does, while `running` runs."""
     end = time.monotonic() + _SECONDS
     while time.monotonic() < end:
         assert running.poll() is None, "it ended before anything could be killed"
         victim = ready()
         if victim is not None:
-            os.kill(victim, signal.SIGKILL)
+            os.kill(victim, number)
             return victim
         time.sleep(0.01)
     raise AssertionError("nothing to kill")

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,9 @@ import convforge
 from convforge.composition import project_root, read_params
 from convforge.data.manifest import FILE_NAME as MANIFEST
 from convforge.data.manifest import Manifest
-from convforge.errors import DivergenceError
+from convforge.errors import DivergenceError, UnfinishedError
 from convforge.progress import Progress
-from convforge.settings import MLflowTracking, Settings, resolve_path
+from convforge.settings import MLflowTracking, RayDistribution, Settings, resolve_path
 from convforge.stages.entry import progress_of, run_guarded, stage_parser
 from convforge.stages.preprocess import matching_manifest
 from convforge.tracking.delivery import RUN_FILE
@@ -68,7 +69,8 @@ def train(
 ) -> Mapping[str, float]:
     """Train the config's network on the prepared `data` and leave everything in `out`.
 
-    Goes on where an earlier process was stopped that trained the same; see `unfinished_run`.
+    Goes on where an earlier process was stopped that trained the same; see `unfinished_run`. With
+    `distribute=ray` the processes of a cluster do it.
 
     Returns:
         The figures of the last epoch.
@@ -77,6 +79,34 @@ def train(
         InputError: `data` was prepared by another config, a layer does not fit it, another process
             writes `out`, or the loss is not finite.
     """
+    if not isinstance(settings.distribute, RayDistribution):
+        return _train_here(settings, data, out, root, label, progress)
+
+    from convforge.training import backend
+
+    matching_manifest(settings, data)
+    backend.import_keras()
+
+    import keras
+
+    from convforge.training.distribution import check_backend
+    from convforge.training.ray_processes import on_ray
+
+    check_backend(settings, keras.config.backend())
+    root = root.resolve()
+    part = partial(_train_here, settings, data.resolve(), out.resolve(), root, label)
+    return on_ray(settings.distribute, part, root, progress)
+
+
+def _train_here(
+    settings: Settings,
+    data: Path,
+    out: Path,
+    root: Path,
+    label: RunLabel | None,
+    progress: Progress,
+) -> Mapping[str, float]:
+    """In this process, alone or as one of several."""
     from convforge.training import backend
 
     manifest = matching_manifest(settings, data)
@@ -142,6 +172,9 @@ def _train(
     except KeyboardInterrupt:
         status = "KILLED"
         progress.say("stopped; the same command goes on from here")
+        raise
+    except UnfinishedError:
+        status = "KILLED"
         raise
     finally:
         figures = _last_figures(journal)

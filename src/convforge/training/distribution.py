@@ -2,7 +2,8 @@
 
 What the config group `distribute` asks for, by the engines that the backends have: on TensorFlow
 `tf.distribute.MirroredStrategy`, on JAX `keras.distribution.DataParallel`, over several processes
-with `jax.distributed`. The rest of the pipeline sees a `Distribution` and no engine.
+with `jax.distributed`, started by hand, by SLURM or by Ray Train. The rest of the pipeline sees a
+`Distribution` and no engine.
 """
 
 from __future__ import annotations
@@ -55,7 +56,13 @@ class Distribution:
         """
 
     def prepare(self, model: keras.Model) -> None:
-        """Make the layers of `model` compute over the whole batch."""
+        """Make the layers of `model` compute over the whole batch, however it is divided."""
+        import keras
+
+        if keras.config.backend() == "tensorflow":
+            from convforge.training.moments import sum_with_care
+
+            sum_with_care(model)
 
     def loss(self, loss: keras.losses.Loss) -> keras.losses.Loss:
         """The loss whose gradient, added up over the devices, is that of the whole batch."""
@@ -107,6 +114,11 @@ def distributed(
                 distribution = stack.enter_context(
                     _processes(settings, settings.distribute, manifest)
                 )
+            case "ray":
+                from convforge.training.ray_processes import place_on_ray
+
+                place = place_on_ray(settings.distribute)
+                distribution = stack.enter_context(_processes(settings, place, manifest))
         if distribution.devices > 1:
             progress.say(f"each batch is shared by {distribution.devices} devices")
         if not distribution.leads:
@@ -131,9 +143,9 @@ def check_backend(settings: Settings, backend: str) -> None:
             f"distribute={name} is not allowed with KERAS_BACKEND={backend}: Keras distributes on "
             "TensorFlow and JAX alone; give distribute=none, or KERAS_BACKEND=jax"
         )
-    if name == "processes" and backend == "tensorflow":
+    if name in ("processes", "ray") and backend == "tensorflow":
         raise InputError(
-            "distribute=processes is not allowed with KERAS_BACKEND=tensorflow: Keras 3 cannot fit "
+            f"distribute={name} is not allowed with KERAS_BACKEND=tensorflow: Keras 3 cannot fit "
             "under MultiWorkerMirroredStrategy (keras-team/keras#20585); give KERAS_BACKEND=jax"
         )
     if backend == "tensorflow":
@@ -206,4 +218,4 @@ def _processes(
     join(asked)
     with together(asked.patience):
         agree(run_identity(settings, manifest))
-        yield ShardedBatches(all_devices(), "distribute=processes")
+        yield ShardedBatches(all_devices(), f"distribute={settings.distribute.name}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import hashlib
 import json
 import os
 import pickle
@@ -11,27 +10,23 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-import convforge
 from convforge.data.manifest import Manifest
-from convforge.errors import InputError
+from convforge.errors import InputError, UnfinishedError
 from convforge.geometry import ArgumentError
 from convforge.settings import ProcessDistribution, Settings, changed_keys, is_address
+from convforge.training.code import code_identity
 
 T = TypeVar("T")
 
 COORDINATOR, PROCESSES, RANK = "CONVFORGE_COORDINATOR", "CONVFORGE_PROCESSES", "CONVFORGE_RANK"
 # The exit statuses of `convforge.stages.entry.run_guarded`.
 MISTAKE, INTERRUPTED = 2, 130
-# What the weights depend on besides our own code.
-_PACKAGES = ("jax", "jaxlib", "keras", "numpy", "tensorflow")
 
 
 def join(asked: ProcessDistribution) -> None:
@@ -76,7 +71,7 @@ def together(patience: int) -> Iterator[None]:
     """A block in which the processes compute together; an error in one ends them all.
 
     Raises:
-        InputError: another process is gone.
+        UnfinishedError: another process is gone.
     """
     try:
         yield
@@ -91,7 +86,7 @@ def together(patience: int) -> Iterator[None]:
             _leave_at_once(1)
             raise
         _leave_at_once(MISTAKE)
-        raise InputError(lost(patience)) from error
+        raise UnfinishedError(lost(patience)) from error
     except Exception:
         _leave_at_once(1)
         raise
@@ -155,18 +150,7 @@ def run_identity(settings: Settings, manifest: Manifest) -> dict[str, Any]:
         config["distribute"].pop(key, None)
     # It changes no weight, and only the first process tracks.
     del config["tracking"]
-    packages = {name: version(name) for name in _PACKAGES}
-    code = {"convforge": convforge.__version__, "source": source_digest(), **packages}
-    return {**config, "data digest": manifest.digest, "code": code}
-
-
-def source_digest() -> str:
-    """A checksum of this package's own code."""
-    folder = Path(convforge.__file__).parent
-    digest = hashlib.sha256()
-    for file in sorted(folder.rglob("*.py")):
-        digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:16]
+    return {**config, "data digest": manifest.digest, "code": code_identity()}
 
 
 def agree(identity: Mapping[str, Any]) -> None:

@@ -136,7 +136,7 @@ def _config(settings: Settings) -> dict[str, Any]:
     config = settings.model_dump(mode="json", by_alias=True)
     del config["tracking"], config["trainer"]["checkpoint"], config["trainer"]["input_threads"]
     # A job that starts again may get other machines.
-    for key in ("coordinator", "rank", "patience"):
+    for key in ("address", "coordinator", "patience", "rank", "retries"):
         config["distribute"].pop(key, None)
     return config
 

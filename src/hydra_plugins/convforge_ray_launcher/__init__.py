@@ -23,8 +23,6 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-# Of the variables of this environment; a cluster's machines have one of their own.
-_CARRIED = ("CONVFORGE_", "DVC_", "HYDRA_", "JAX_", "KERAS_", "MLFLOW_", "TF_", "XLA_")
 _CANCEL_SECONDS = 60.0
 
 
@@ -55,7 +53,7 @@ class RayLauncher(Launcher):
         Raises:
             InputError: Ray is not installed, or there is no cluster at the address.
         """
-        from convforge.ray_cluster import RayCluster
+        from convforge.ray_cluster import RayCluster, carried_environment
 
         assert self._config is not None
         setup_globals()
@@ -63,9 +61,7 @@ class RayLauncher(Launcher):
         Path(self._config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
         with RayCluster(self.address).connected() as ray:
             task = ray.remote(max_retries=self.retries, **self.resources)(run_on_worker)
-            environment = {
-                name: value for name, value in os.environ.items() if name.startswith(_CARRIED)
-            }
+            environment = carried_environment()
             calls = {}
             for number, overrides in enumerate(job_overrides, initial_job_idx):
                 job = ray.cloudpickle.dumps(self._job(overrides, number))
