@@ -18,6 +18,7 @@ import tensorflow as tf
 from convforge.errors import InputError
 from convforge.settings import Settings
 from convforge.training.distribution import Distribution, check_count, check_shares
+from convforge.training.moments import over_replicas
 
 
 class MirroredDevices(Distribution):
@@ -63,10 +64,9 @@ class MirroredDevices(Distribution):
 
     def prepare(self, model: keras.Model) -> None:
         """Let batch normalisation and dropout know the whole batch."""
+        super().prepare(model)
         for layer in model.layers:
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.synchronized = True
-            elif isinstance(layer, keras.layers.Dropout):
+            if isinstance(layer, keras.layers.Dropout):
                 layer.call = _WholeMask(layer)
 
     def loss(self, loss: keras.losses.Loss) -> keras.losses.Loss:
@@ -104,11 +104,6 @@ def _first_row(rows: Any, number: Any, count: int) -> Any:
     return number * (rows // count) + tf.minimum(number, rows % count)
 
 
-def _whole_rows(context: Any, rows: Any) -> Any:
-    """Over all replicas."""
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, rows)
-
-
 @tf.custom_gradient
 def _with_gradient_times(value: Any, factor: Any) -> Any:
     def gradient(upstream: Any) -> Any:
@@ -134,7 +129,7 @@ class _SharedLoss(keras.losses.Loss):
         if context is None:  # Keras asks for the shape of the result.
             return self._loss.call(y_true, y_pred)
         rows = tf.cast(tf.shape(y_pred)[0], tf.float32)
-        factor = rows * context.num_replicas_in_sync / _whole_rows(context, rows)
+        factor = rows * context.num_replicas_in_sync / over_replicas(rows)
         return self._loss.call(y_true, _with_gradient_times(y_pred, factor))
 
 
@@ -155,7 +150,7 @@ class _WholeMask:
         if context is None:
             return inputs
         rows = tf.shape(inputs)[0]
-        whole = _whole_rows(context, rows)
+        whole = over_replicas(rows)
         count, number = context.num_replicas_in_sync, context.replica_id_in_sync_group
         first = _first_row(whole, tf.cast(number, whole.dtype), count)
         ones = tf.ones(tf.concat([[whole], tf.shape(inputs)[1:]], 0), inputs.dtype)
