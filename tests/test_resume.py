@@ -301,8 +301,8 @@ class Pipeline:
         }
 
 
-def _kill(pipeline: Pipeline, stage: str, chance: random.Random) -> bool:
-    """Start a stage and kill it somewhere; False where it was faster."""
+def _kill(pipeline: Pipeline, stage: str, chance: random.Random, seconds: float) -> bool:
+    """Start a stage that takes `seconds` and kill it somewhere; False where it was faster."""
     process = pipeline.start(stage)
     before = pipeline.checkpoints
     if stage == "train" and chance.random() < 0.8:
@@ -310,7 +310,7 @@ def _kill(pipeline: Pipeline, stage: str, chance: random.Random) -> bool:
             time.sleep(0.005)
         time.sleep(chance.uniform(0, 0.4))
     else:
-        time.sleep(chance.uniform(0, 15))
+        time.sleep(chance.uniform(0, seconds))
     ended = process.poll() is not None
     if not ended:
         process.send_signal(chance.choice([signal.SIGKILL] * 4 + [signal.SIGTERM, signal.SIGINT]))
@@ -336,12 +336,15 @@ def _run_with_kills(
     whole, killed = (
         Pipeline(settings, data, folder / name, backend) for name in ("whole", "killed")
     )
+    seconds = {}
     for stage in _STAGES:
+        started = time.monotonic()
         whole.finish(whole.start(stage))
+        seconds[stage] = 0.8 * (time.monotonic() - started)
     chance = random.Random(seed)
     count = dict.fromkeys(_STAGES, 0)
     for stage, share in zip(_STAGES, (kills - kills // 5, kills // 5), strict=True):
-        while count[stage] < share and _kill(killed, stage, chance):
+        while count[stage] < share and _kill(killed, stage, chance, seconds[stage]):
             count[stage] += 1
         killed.finish(killed.start(stage))
     differences = _differences(killed, whole)
