@@ -19,7 +19,7 @@ import convforge
 from convforge.composition import project_root, read_params
 from convforge.data.manifest import FILE_NAME as MANIFEST
 from convforge.data.manifest import Manifest
-from convforge.errors import DivergenceError, UnfinishedError
+from convforge.errors import DivergenceError
 from convforge.progress import Progress
 from convforge.settings import MLflowTracking, RayDistribution, Settings, resolve_path
 from convforge.stages.entry import progress_of, run_guarded, stage_parser
@@ -173,8 +173,9 @@ def _train(
         status = "KILLED"
         progress.say("stopped; the same command goes on from here")
         raise
-    except UnfinishedError:
-        status = "KILLED"
+    except Exception as error:
+        if part.distribution.has_lost_one(error):
+            status = "KILLED"
         raise
     finally:
         figures = _last_figures(journal)

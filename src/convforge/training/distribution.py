@@ -76,6 +76,10 @@ class Distribution:
         """What the process that leads has for `value`; the same in all."""
         return value
 
+    def has_lost_one(self, error: Exception) -> bool:
+        """Whether `error` says that another process has ended."""
+        return False
+
 
 @dataclass(frozen=True)
 class Part:

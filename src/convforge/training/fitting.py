@@ -31,6 +31,9 @@ from convforge.training.optimization import build_optimizer, make_optimizer
 from convforge.training.placement import augmented_images, with_augmentation
 from convforge.training.state import capture, restore
 
+# More than the first process needs to end its step and save; schedulers give 30 or more.
+_SECONDS_TO_FOLLOW = 10.0
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -117,10 +120,10 @@ class Fit:
                 f"goes on after epoch {epoch} of {self.settings.trainer.epochs}"
                 + (f" and {step} of {self.steps_per_epoch} iterations" if step else "")
             )
-        with damage_told(), interruptions() as interruption:
-            if not self.distribution.leads:
-                # The first process stops, when it has saved, and all others with it.
-                interruption = Interruption()
+        # Where all processes are asked to stop, the first one saves before it does, and the others
+        # notice that; a process that is asked alone stops all.
+        patience = 0.0 if self.distribution.leads else _SECONDS_TO_FOLLOW
+        with damage_told(), interruptions(patience) as interruption:
             try:
                 with self._memory_told(), self.distribution.scope():
                     self._fit(start, record, progress, checkpoints, interruption)

@@ -7,6 +7,7 @@ a cluster. Data are prepared beside DVC's, so a sweep touches no file of DVC's.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import traceback
 from collections import defaultdict
@@ -34,7 +35,7 @@ from convforge.errors import InputError, UnfinishedError
 from convforge.progress import Progress, Verbosity
 from convforge.settings import MLflowTracking, Settings
 from convforge.stages.preprocess import prepared
-from convforge.stages.train import RunLabel, default_name, finished_figures, train
+from convforge.stages.train import CONFIG, RunLabel, default_name, finished_figures, train
 from convforge.tracking.journal import PARENT_TAG
 from convforge.tracking.store import store_of
 from convforge.training.unfinished import has_unfinished_run, unfinished_sweep
@@ -105,7 +106,8 @@ def _warn_of_local_store(
     """SQLite's locks do not hold between machines."""
     store = store_of(settings.tracking, root)
     slurm = str(own.launcher.get("_target_")).endswith("SlurmLauncher")
-    if store is not None and store.is_local and (slurm or own.launcher.get("address")):
+    several = slurm or own.launcher.get("address") or getattr(settings.distribute, "address", None)
+    if store is not None and store.is_local and several:
         progress.warn(
             f"{store.uri} is for the processes of one machine: for jobs on several give "
             "tracking.uri=http://HOST:PORT of an MLflow server"
@@ -170,6 +172,9 @@ def _job(config: DictConfig) -> float | None:
         # Hydra shows a job's exception only when all jobs have ended.
         progress.warn(f"{label.name} failed:\n{traceback.format_exc()}")
         raise
+    if not (out / CONFIG).is_file():
+        # Of several processes the first alone leaves anything.
+        shutil.rmtree(out)
     return figures.get("val_accuracy")
 
 

@@ -82,7 +82,7 @@ def together(patience: int) -> Iterator[None]:
         _leave_at_once(INTERRUPTED)
         raise
     except (RuntimeError, ValueError) as error:
-        if not _SAYS_LOST.search(str(error)):
+        if not says_lost(error):
             _leave_at_once(1)
             raise
         _leave_at_once(MISTAKE)
@@ -92,8 +92,12 @@ def together(patience: int) -> Iterator[None]:
         raise
 
 
-# What gloo, NCCL and jax.distributed say of a broken connection.
-_SAYS_LOST = re.compile(r"Gloo|NCCL|oordination ?[sS]ervice|heartbeat|Connection (reset|closed)")
+def says_lost(error: Exception) -> bool:
+    """Whether gloo, NCCL or jax.distributed says that a connection is broken."""
+    return _LOST.search(str(error)) is not None
+
+
+_LOST = re.compile(r"Gloo|NCCL|oordination ?[sS]ervice|heartbeat|Connection (reset|closed)")
 
 
 def _leave_at_once(status: int) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from convforge.data.stream import Share
 from convforge.settings import Settings
 from convforge.training.distribution import Distribution, T, check_count, check_shares
-from convforge.training.processes import of_the_first
+from convforge.training.processes import of_the_first, says_lost
 
 
 def local_devices(count: int | None) -> list[jax.Device]:
@@ -76,6 +76,10 @@ class ShardedBatches(Distribution):
     def of_the_first(self, value: T) -> T:
         """What the process of rank 0 has for `value`."""
         return value if self.share is None else of_the_first(value)
+
+    def has_lost_one(self, error: Exception) -> bool:
+        """Whether `error` says that another process has ended."""
+        return self.share is not None and says_lost(error)
 
     def _placed(self, batch: tuple[Any, ...]) -> tuple[Any, Any]:
         """Inputs and labels on the devices: row by row, or all of them everywhere.
