@@ -24,6 +24,7 @@ from convforge.stages.entry import progress_of, run_guarded, stage_parser
 from convforge.stages.preprocess import matching_manifest
 from convforge.tracking.delivery import State
 from convforge.tracking.tracker import Tracker
+from convforge.wording import counted
 
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
@@ -65,7 +66,7 @@ def evaluate(
     said = "accuracy" if "test_accuracy" in figures else "mae"
     progress.say(
         f"test: {said} {figures[f'test_{said}']:.4f}, loss {figures['test_loss']:.4f} "
-        f"on {figures['test_images']:,} images"
+        f"on {counted(int(figures['test_images']), 'image')}"
     )
     _complete_run(settings, run, out, root, figures, pictures, progress)
     return figures

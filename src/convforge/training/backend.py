@@ -31,11 +31,17 @@ def start(*, seed: int, deterministic: bool, precision: str) -> None:
     keras.utils.clear_session()
     keras.config.set_dtype_policy(precision)
     keras.utils.set_random_seed(seed)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
+    match keras.backend.backend():
+        case "tensorflow":
+            import tensorflow as tf
 
-        if deterministic:
-            tf.config.experimental.enable_op_determinism()
+            if deterministic:
+                tf.config.experimental.enable_op_determinism()
+        case "torch":
+            import torch
+
+            # Told of, not refused, where PyTorch has no other kernel for an accelerator.
+            torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
 
 def import_keras() -> None:
