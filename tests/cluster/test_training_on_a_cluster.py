@@ -13,7 +13,10 @@ from own_network import run_alone, unavailable
 
 from convforge import cli
 from convforge.errors import InputError
+from convforge.progress import Progress, Verbosity
 from convforge.settings import Settings
+from convforge.training.code import code_identity
+from convforge.training.ray_processes import RayPart
 
 _WHY_NOT = unavailable()
 HERE = Path(__file__).parent
@@ -85,6 +88,19 @@ def test_a_batch_that_the_processes_cannot_share_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=r"batch_size=50 is not allowed: give 48 or 52"):
         compose("distribute=ray", "distribute.count=2", "distribute.gpus_per_process=2")
+
+
+def test_a_machine_with_another_project_or_other_code_is_refused(tmp_path: Path) -> None:
+    def never(progress: Progress) -> None:
+        raise AssertionError
+
+    here = code_identity()
+    with pytest.raises(InputError, match=r"has no folder .*/missing: the project must lie on"):
+        RayPart(never, tmp_path / "missing", str(tmp_path), here, Verbosity.QUIET, None)()
+    other = here | {"keras": "3.0", "source": "0"}
+    told = rf"has source {here['source']}, not 0, keras {here['keras']}, not 3.0: install the same"
+    with pytest.raises(InputError, match=told):
+        RayPart(never, tmp_path, str(tmp_path), other, Verbosity.QUIET, None)()
 
 
 @pytest.mark.usefixtures("train_in_process")

@@ -7,6 +7,8 @@ import dataclasses
 import importlib.util
 import json
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -206,6 +208,22 @@ def test_processes_that_were_started_to_train_something_else_all_refuse(
             assert "trainer.epochs 1 → 2" in output
             assert "Traceback" not in output
     assert not (tmp_path / "out" / "run").exists()
+
+
+@needs_jax
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_waits_for_others_in_vain_says_so(rank: int) -> None:
+    place = f"coordinator='127.0.0.1:{free_port()}', count=2, rank={rank}, patience=10"
+    script = f"""
+from convforge.settings import ProcessDistribution
+from convforge.training import processes
+processes._SECONDS_TO_JOIN = 1
+processes.join(ProcessDistribution(name="processes", {place}))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "not all 2 met at 127.0.0.1:" in line
+    assert done.returncode == 2
 
 
 @needs_jax

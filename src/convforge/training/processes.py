@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
@@ -25,6 +26,8 @@ from convforge.training.code import code_identity
 T = TypeVar("T")
 
 COORDINATOR, PROCESSES, RANK = "CONVFORGE_COORDINATOR", "CONVFORGE_PROCESSES", "CONVFORGE_RANK"
+# Between the first process and the last to be started.
+_SECONDS_TO_JOIN = 300
 # The exit statuses of `convforge.stages.entry.run_guarded`.
 MISTAKE, INTERRUPTED = 2, 130
 
@@ -50,12 +53,34 @@ def join(asked: ProcessDistribution) -> None:
 def _initialize(
     coordinator: str | None, processes: int | None, rank: int | None, patience: int
 ) -> None:
+    # jax.distributed itself would end the process with a trace of C++.
+    end = threading.Timer(_SECONDS_TO_JOIN, _give_up, [coordinator, processes])
+    end.daemon = True
+    end.start()
     try:
-        jax.distributed.initialize(coordinator, processes, rank, heartbeat_timeout_seconds=patience)
+        jax.distributed.initialize(
+            coordinator,
+            processes,
+            rank,
+            initialization_timeout=2 * _SECONDS_TO_JOIN,
+            heartbeat_timeout_seconds=patience,
+        )
     except (ValueError, TypeError) as error:
         raise InputError(f"distribute=processes: {_NOT_TOLD} ({error})") from error
     except RuntimeError as error:
         raise InputError(f"distribute=processes: cannot start: {_first_line(error)}") from error
+    finally:
+        end.cancel()
+
+
+def _give_up(coordinator: str | None, processes: int | None) -> None:
+    print(
+        f"error: distribute=processes: not all {processes or 'processes'} met at {coordinator} "
+        f"within {_SECONDS_TO_JOIN} seconds: start as many, with the same coordinator",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(MISTAKE)
 
 
 def lost(patience: int) -> str:

@@ -55,20 +55,21 @@ def on_ray(
         RayCluster(asked.address).connected(log_to_driver=False) as ray,
         _relayed(progress) as lines,
     ):
-        part = _Part(train, root, str(Path.cwd()), code_identity(), progress.verbosity, lines)
+        part = RayPart(train, root, str(Path.cwd()), code_identity(), progress.verbosity, lines)
         _tell_of_little_room(ray.cluster_resources(), asked, progress)
-        for left in reversed(range(asked.retries + 1)):
+        left = asked.retries
+        while True:
             try:
                 return _fit(asked, part)
             except UnfinishedError as error:
                 if not left:
                     raise
+                left -= 1
                 progress.warn(f"{error}; all begin again from the last checkpoint")
-    raise AssertionError
 
 
 @dataclass(frozen=True)
-class _Part(Generic[T]):
+class RayPart(Generic[T]):
     """What every process does.
 
     Args:
@@ -83,24 +84,12 @@ class _Part(Generic[T]):
     train: Callable[[Progress], T]
     root: Path
     folder: str
-    code: Mapping[str, Any]
+    code: Mapping[str, str]
     verbosity: Verbosity
     lines: Any
 
     def __call__(self) -> T:
-        if not self.root.is_dir() or not Path(self.folder).is_dir():
-            raise InputError(
-                f"{socket.gethostname()} has no folder {self.folder}: the project must lie on "
-                "storage that all machines of the cluster share, at the same path"
-            )
-        here = code_identity()
-        if here != self.code:
-            other = ", ".join(
-                f"{name} {here.get(name)}, not {code}"
-                for name, code in self.code.items()
-                if here.get(name) != code
-            )
-            raise InputError(f"{socket.gethostname()} has {other}: install the same there")
+        self._check()
         os.chdir(self.folder)
         try:
             return self.train(self._progress())
@@ -111,6 +100,26 @@ class _Part(Generic[T]):
             raise DivergenceError(str(error)) from None
         except (InputError, ArgumentError) as error:
             raise InputError(str(error)) from None
+
+    def _check(self) -> None:
+        """Refuse a machine that sees another project or has other code.
+
+        Raises:
+            InputError: names it and what it lacks.
+        """
+        name = socket.gethostname()
+        for folder in (self.root, Path(self.folder)):
+            if not folder.is_dir():
+                raise InputError(
+                    f"{name} has no folder {folder}: the project must lie on storage that all "
+                    "machines of the cluster share, at the same path"
+                )
+        here = code_identity()
+        other = [
+            f"{key} {here[key]}, not {code}" for key, code in self.code.items() if here[key] != code
+        ]
+        if other:
+            raise InputError(f"{name} has {', '.join(other)}: install the same there")
 
     def _progress(self) -> Progress:
         from ray.train import get_context
@@ -158,7 +167,7 @@ def _relayed(progress: Progress) -> Iterator[Any]:
         thread.join()
 
 
-def _fit(asked: RayDistribution, part: _Part[T]) -> T:
+def _fit(asked: RayDistribution, part: RayPart[T]) -> T:
     """One start of all processes, until they end."""
     from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.v2.jax import JaxConfig, JaxTrainer
