@@ -76,7 +76,7 @@ def _driver(run: subprocess.Popen[str], out: Path) -> int | None:
 def main() -> None:
     runs = Runs(*map(Path, sys.argv[1:]))
     start_two_nodes()
-    for name in ("run", "short", "alone", "mistake", "crowded"):
+    for name in ("run", "short", "alone", "mistake", "diverging", "crowded"):
         runs.end(name, runs.start(name, name))
     runs.disturbed("first killed", _first, signal.SIGKILL)
     runs.disturbed("second killed", _second, signal.SIGKILL)

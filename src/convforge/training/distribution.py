@@ -119,10 +119,11 @@ def distributed(
                     _processes(settings, settings.distribute, manifest)
                 )
             case "ray":
-                from convforge.training.ray_processes import place_on_ray
+                from convforge.training.ray_processes import check_devices, place_on_ray
 
                 place = place_on_ray(settings.distribute)
                 distribution = stack.enter_context(_processes(settings, place, manifest))
+                check_devices(settings.distribute)
         if distribution.devices > 1:
             progress.say(f"each batch is shared by {distribution.devices} devices")
         if not distribution.leads:
@@ -219,7 +220,8 @@ def _processes(
     from convforge.training.processes import agree, join, run_identity, together
     from convforge.training.sharded import ShardedBatches, all_devices
 
-    join(asked)
+    # Ray shows each process its own alone.
+    join(asked, alone_on_devices=settings.distribute.name == "ray")
     with together(asked.patience):
         agree(run_identity(settings, manifest))
         yield ShardedBatches(all_devices(), f"distribute={settings.distribute.name}")

@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import hydra
@@ -173,8 +173,10 @@ def _job(config: DictConfig) -> float | None:
         progress.warn(f"{label.name} failed:\n{traceback.format_exc()}")
         raise
     if not (out / CONFIG).is_file():
-        # Of several processes the first alone leaves anything.
-        shutil.rmtree(out)
+        # Of several processes the first alone leaves anything but Hydra's record.
+        shutil.rmtree(out / ".hydra", ignore_errors=True)
+        with suppress(OSError):
+            out.rmdir()
     return figures.get("val_accuracy")
 
 

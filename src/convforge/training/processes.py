@@ -32,8 +32,13 @@ _SECONDS_TO_JOIN = 300
 MISTAKE, INTERRUPTED = 2, 130
 
 
-def join(asked: ProcessDistribution) -> None:
+def join(asked: ProcessDistribution, *, alone_on_devices: bool = False) -> None:
     """Become one of the processes that `asked` names, or the environment.
+
+    Args:
+        asked: who and where.
+        alone_on_devices: whether all devices that this process sees are its own, whatever the
+            variables of a scheduler say.
 
     Raises:
         InputError: neither names them, or they do not find each other.
@@ -42,7 +47,8 @@ def join(asked: ProcessDistribution) -> None:
     if not jax.distributed.is_initialized():
         # It would take SIGTERM for itself.
         jax.config.update("jax_enable_preemption_service", False)
-        _initialize(coordinator, processes, rank, asked.patience)
+        detection = "deactivate" if alone_on_devices else None
+        _initialize(coordinator, processes, rank, asked.patience, detection)
     count = jax.process_count()
     if processes is not None and count != processes:
         raise InputError(
@@ -51,7 +57,11 @@ def join(asked: ProcessDistribution) -> None:
 
 
 def _initialize(
-    coordinator: str | None, processes: int | None, rank: int | None, patience: int
+    coordinator: str | None,
+    processes: int | None,
+    rank: int | None,
+    patience: int,
+    detection: str | None,
 ) -> None:
     # jax.distributed itself would end the process with a trace of C++.
     end = threading.Timer(_SECONDS_TO_JOIN, _give_up, [coordinator, processes])
@@ -62,6 +72,7 @@ def _initialize(
             coordinator,
             processes,
             rank,
+            cluster_detection_method=detection,
             initialization_timeout=2 * _SECONDS_TO_JOIN,
             heartbeat_timeout_seconds=patience,
         )

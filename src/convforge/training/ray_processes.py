@@ -13,6 +13,7 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,7 +27,6 @@ from convforge.geometry import ArgumentError
 from convforge.progress import Progress, Verbosity
 from convforge.ray_cluster import RayCluster, carried_environment
 from convforge.settings import ProcessDistribution, RayDistribution
-from convforge.tracking.store import store_root
 from convforge.training.code import code_identity
 
 T = TypeVar("T")
@@ -47,7 +47,8 @@ def on_ray(
         progress: told of what was lost, too.
 
     Raises:
-        InputError: there is no Ray or no cluster, the cluster has no room, or `train` says so.
+        InputError: there is no Ray or no cluster, the cluster has no room for a first start, or
+            `train` says so.
         UnfinishedError: processes were lost more than `distribute.retries` times.
     """
     with (
@@ -55,17 +56,24 @@ def on_ray(
         RayCluster(asked.address).connected(log_to_driver=False) as ray,
         _relayed(progress) as lines,
     ):
-        part = RayPart(train, root, str(Path.cwd()), code_identity(), progress.verbosity, lines)
-        _tell_of_little_room(ray.cluster_resources(), asked, progress)
+        part = RayPart(
+            train, root, str(Path.cwd()), code_identity(), progress.verbosity, lines, asked.patience
+        )
         left = asked.retries
         while True:
+            _tell_of_little_room(ray.cluster_resources(), asked, progress)
             try:
                 return _fit(asked, part)
             except UnfinishedError as error:
-                if not left:
+                has_started = left < asked.retries or not isinstance(error, NotStartedError)
+                if not left or not has_started:
                     raise
                 left -= 1
                 progress.warn(f"{error}; all begin again from the last checkpoint")
+
+
+class NotStartedError(UnfinishedError):
+    """The cluster had no room for the processes, or lost a machine while they started."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ class RayPart(Generic[T]):
         code: that the machine must have.
         verbosity: of what the first one says.
         lines: the queue for it.
+        patience: seconds that the first one has to record an error that all of them meet.
     """
 
     train: Callable[[Progress], T]
@@ -87,19 +96,26 @@ class RayPart(Generic[T]):
     code: Mapping[str, str]
     verbosity: Verbosity
     lines: Any
+    patience: int
 
     def __call__(self) -> T:
         self._check()
         os.chdir(self.folder)
+        leads = _rank() == 0
         try:
-            return self.train(self._progress())
+            return self.train(self._progress(leads))
         except UnfinishedError:
             raise
-        except DivergenceError as error:
-            # Without the model, which need not travel.
-            raise DivergenceError(str(error)) from None
-        except (InputError, ArgumentError) as error:
-            raise InputError(str(error)) from None
+        except Exception as error:
+            if not leads:
+                # Ray kills all processes when one of them has raised anything.
+                time.sleep(self.patience)
+            if isinstance(error, DivergenceError):
+                # Without the model, which need not travel.
+                raise DivergenceError(str(error)) from None
+            if isinstance(error, (InputError, ArgumentError)):
+                raise InputError(str(error)) from None
+            raise
 
     def _check(self) -> None:
         """Refuse a machine that sees another project or has other code.
@@ -121,13 +137,17 @@ class RayPart(Generic[T]):
         if other:
             raise InputError(f"{name} has {', '.join(other)}: install the same there")
 
-    def _progress(self) -> Progress:
-        from ray.train import get_context
-
-        if get_context().get_world_rank():
+    def _progress(self, leads: bool) -> Progress:
+        if not leads:
             return Progress(Verbosity.QUIET)
         file = cast(IO[str], _Lines(self.lines))
         return Progress(self.verbosity, Console(file=file, highlight=False, soft_wrap=True))
+
+
+def _rank() -> int:
+    from ray.train import get_context
+
+    return int(get_context().get_world_rank())
 
 
 class _Lines(io.TextIOBase):
@@ -139,18 +159,26 @@ class _Lines(io.TextIOBase):
 
     def write(self, text: str) -> int:
         *lines, self._line = (self._line + text).split("\n")
-        for line in lines:
-            self._queue.put(line)
+        from ray.exceptions import RayError
+
+        # What cannot be said costs no run.
+        with suppress(RayError):
+            for line in lines:
+                self._queue.put(line)
         return len(text)
 
 
 @contextmanager
 def _relayed(progress: Progress) -> Iterator[Any]:
     """A queue whose lines are said here."""
+    import ray
     from ray.exceptions import RayError
     from ray.util.queue import Queue
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    queue = Queue(actor_options={"num_cpus": 0})
+    # On this machine: it must outlive the others.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
 
     def relay() -> None:
         with suppress(RayError):
@@ -172,10 +200,8 @@ def _fit(asked: RayDistribution, part: RayPart[T]) -> T:
     from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.v2.jax import JaxConfig, JaxTrainer
 
-    outputs = store_root(part.root) / "outputs"
-    outputs.mkdir(exist_ok=True)
-    # Where Ray Train would keep checkpoints of its own, for all machines to see.
-    with tempfile.TemporaryDirectory(prefix=".ray-", dir=outputs) as folder, _own_interrupt():
+    # Where Ray Train would keep checkpoints of its own, if it were given any.
+    with tempfile.TemporaryDirectory(prefix="convforge-ray-") as folder, _own_interrupt():
         trainer = JaxTrainer(
             part,
             jax_config=JaxConfig(),
@@ -190,36 +216,42 @@ def _fit(asked: RayDistribution, part: RayPart[T]) -> T:
                 storage_path=folder,
                 worker_runtime_env={"env_vars": carried_environment()},
                 # A cluster without room is told of, not waited for without end.
-                failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
+                failure_config=FailureConfig(
+                    max_failures=0, controller_failure_limit=0, max_preemption_failures=0
+                ),
                 logging_config=LoggingConfig(log_level="CRITICAL"),
             ),
         )
-        return cast(T, _result(trainer, asked))
+        return cast(T, result_of(trainer, asked))
 
 
-def _result(trainer: Any, asked: RayDistribution) -> Any:
+def result_of(trainer: Any, asked: RayDistribution) -> Any:
     """What the first process returns; its own error where one of them has raised any."""
-    from ray.train import ControllerError, WorkerGroupError
+    from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 
     try:
         return trainer.fit().return_value
     except WorkerGroupError as error:
         failures = error.worker_failures
-        for failure in failures.values():
-            if isinstance(failure, InputError) and not isinstance(failure, UnfinishedError):
-                raise failure from None
-        # The others only say that they have lost one.
         lost = [rank for rank, failure in failures.items() if _is_rays(failure)]
-        if not lost and not any(isinstance(one, UnfinishedError) for one in failures.values()):
+        for rank, failure in failures.items():
+            # Those that are left only say that they have lost one.
+            if rank in lost or isinstance(failure, UnfinishedError):
+                continue
+            if isinstance(failure, InputError):
+                raise failure from None
             raise
         which = f"rank {', '.join(map(str, lost))}" if lost else "one"
         raise UnfinishedError(f"distribute=ray: lost {which} of {asked.count} processes") from error
     except ControllerError as error:
         why = " ".join(str(error.controller_failure).split()).partition(". ")[0]
-        raise InputError(
+        raise NotStartedError(
             f"distribute=ray: the processes were not started: {why}; "
             "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S gives more time"
         ) from error
+    except TrainingFailedError as error:
+        why = " ".join(str(error).split())
+        raise UnfinishedError(f"distribute=ray: lost processes: {why}") from error
     except SystemExit as end:
         # What Ray Train's own handler makes of Ctrl-C, once it has stopped the processes.
         raise KeyboardInterrupt from end
@@ -255,10 +287,9 @@ def _own_interrupt() -> Iterator[None]:
 
 def place_on_ray(asked: RayDistribution) -> ProcessDistribution:
     """Which of the processes this one is, and where the first can be reached."""
-    from ray.train import get_context
     from ray.train.collective import broadcast_from_rank_zero
 
-    rank = get_context().get_world_rank()
+    rank = _rank()
     coordinator = broadcast_from_rank_zero(_free_address() if rank == 0 else None)
     return ProcessDistribution(
         name="processes",
@@ -267,6 +298,23 @@ def place_on_ray(asked: RayDistribution) -> ProcessDistribution:
         rank=rank,
         patience=asked.patience,
     )
+
+
+def check_devices(asked: RayDistribution) -> None:
+    """Refuse to train on other devices than `asked` for.
+
+    Raises:
+        InputError: this process has fewer or more accelerators, or JAX cannot use them.
+    """
+    import jax
+
+    there = jax.local_devices()
+    gpus = [device for device in there if device.platform == "gpu"]
+    if asked.gpus_per_process and len(gpus) != asked.gpus_per_process:
+        raise InputError(
+            f"distribute.gpus_per_process={asked.gpus_per_process}, but on "
+            f"{socket.gethostname()} JAX finds {', '.join(map(str, there))}: install JAX for them"
+        )
 
 
 def _free_address() -> str:
