@@ -355,6 +355,28 @@ def _run_with_kills(
 
 
 @pytest.mark.slow
+def test_a_process_that_is_killed_on_its_way_out_has_one_run(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path
+) -> None:
+    """Nobody was told that the run had ended: the same command ends the same one."""
+    pipeline = Pipeline(compose(*NET, "trainer.epochs=1"), digits, tmp_path / "run", "tensorflow")
+
+    def records() -> list[Path]:
+        return list(pipeline.folder.glob("outputs/unfinished/*/run.json"))
+
+    process = pipeline.start("train")
+    while not any('"ended"' in path.read_text() for path in records()):
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    pipeline.finish(pipeline.start("train"))
+    assert pipeline.logged(), "of the one run that there is"
+    assert records() == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_processes_that_are_killed_at_random_moments_end_as_one_that_is_not(
     compose: Callable[..., Settings], digits: Path, tmp_path: Path, backend: str

@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(left)}")
     if left:
         arguments.overrides += left
+    arguments.own_process = argv is None
     if arguments.command is None:
         parser.print_help()
         return 0
@@ -384,7 +385,10 @@ def _add_train(commands: Any) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     from convforge.training.jobs import run_jobs
+    from convforge.training.unfinished import forget_at_exit
 
+    if arguments.own_process and not arguments.multirun:
+        forget_at_exit()
     run_jobs(arguments.overrides, multirun=arguments.multirun, progress=progress_of(arguments))
 
 

@@ -29,6 +29,7 @@ from convforge.tracking.journal import FILE_NAME as JOURNAL
 from convforge.tracking.journal import Journal
 from convforge.tracking.provenance import provenance_tags
 from convforge.tracking.tracker import Tracker
+from convforge.training.unfinished import forget_at_exit
 
 if TYPE_CHECKING:
     from convforge.prediction import ModelCard
@@ -349,4 +350,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # Before the backend is imported, so that this is the last thing that the process does.
+    forget_at_exit()
     sys.exit(main())

@@ -7,9 +7,12 @@ its backend. The same command finds it there, whatever stopped the one before.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
+import os
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -75,6 +78,9 @@ def unfinished_run(
         if not settings.trainer.checkpoint.resume:
             _empty(own)
         record = _read(own)
+        if record.get("ended") and _lives(record["ended"]):
+            _empty(own)
+            record = {}
         _tell_of_others(folder, own, out, identity, progress)
         begun = record.get("key") is not None
         if begun and record["version"] != convforge.__version__:
@@ -95,7 +101,49 @@ def unfinished_run(
             if isinstance(error, DivergenceError) or not any(own.glob("*/")):
                 _empty(own)
             raise
-        _empty(own)
+        if _at_exit:
+            # A process that is killed on its way out has not told anybody that the run has ended.
+            _write(own, record | {"ended": _this_process()})
+            _ended.append(own)
+        else:
+            _empty(own)
+
+
+_ended: list[Path] = []
+_at_exit: list[bool] = []
+
+
+def forget_at_exit() -> None:
+    """From now on a run that has ended well is forgotten when this process ends, not before."""
+    _at_exit.append(True)
+    atexit.register(_forget_ended)
+
+
+def _forget_ended() -> None:
+    for own in _ended:
+        with suppress(OSError, ValueError):
+            record = json.loads((own / _RECORD).read_text(encoding="utf-8"))
+            # Another process may have begun the same again.
+            if record.get("ended") == _this_process():
+                shutil.rmtree(own)
+
+
+def _this_process() -> list[Any]:
+    return [socket.gethostname(), os.getpid()]
+
+
+def _lives(process: Sequence[Any]) -> bool:
+    """Whether the process may live; those of other machines may."""
+    host, number = process
+    if host != socket.gethostname():
+        return True
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextmanager
