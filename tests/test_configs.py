@@ -84,7 +84,8 @@ def test_the_command_in_its_head_is_one_that_composes(
     shared_project: Path, group: str, option: str
 ) -> None:
     for line in (CONF / group / f"{option}.yaml").read_text().splitlines():
-        words = line.removeprefix("#").split()
+        # Variables and a launcher may stand before it.
+        words = line[line.find("convforge ") :].split()
         if line.startswith("#") and words[:2] in (["convforge", "train"], ["convforge", "summary"]):
             overrides = [word.strip("'") for word in words[2:] if "=" in word]
             settings_of(compose_config(shared_project, overrides))

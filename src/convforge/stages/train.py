@@ -29,14 +29,13 @@ from convforge.tracking.journal import FILE_NAME as JOURNAL
 from convforge.tracking.journal import Journal
 from convforge.tracking.provenance import provenance_tags
 from convforge.tracking.tracker import Tracker
-from convforge.training.unfinished import forget_at_exit
+from convforge.training.unfinished import UnfinishedRun, forget_at_exit, unfinished_run
 
 if TYPE_CHECKING:
     from convforge.prediction import ModelCard
     from convforge.training.checkpoints import Checkpoints
     from convforge.training.distribution import Part
     from convforge.training.fitting import Fit
-    from convforge.training.unfinished import UnfinishedRun
 
 CONFIG = "config.yaml"
 HISTORY = "history.csv"
@@ -123,8 +122,6 @@ def _train_here(
         )
 
         import keras
-
-        from convforge.training.unfinished import unfinished_run
 
         for remark in settings.remarks:
             part.progress.say(remark)

@@ -137,12 +137,11 @@ def _lives(process: Sequence[Any]) -> bool:
     host, number = process
     if host != socket.gethostname():
         return True
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+    with suppress(PermissionError):
+        try:
+            os.kill(number, 0)
+        except ProcessLookupError:
+            return False
     return True
 
 
