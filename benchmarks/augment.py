@@ -37,12 +37,13 @@ import tensorflow as tf
 
 from convforge.augment import Augmentation, draw_and_apply
 from convforge.augment.settings import Colour, Crop, Geometry, Reflection
-from convforge.composition import compose_config, project_root, settings_of
-from convforge.data import tensorflow_ops
-from convforge.data.manifest import Manifest
-from convforge.data.stream import Stream
-from convforge.progress import Progress, Verbosity
-from convforge.stages.preprocess import preprocess
+from convforge.pipeline.composition import compose_config, settings_of
+from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.data.reading import tensorflow_ops
+from convforge.pipeline.data.reading.stream import Stream
+from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.project import project_root
+from convforge.pipeline.stages.preprocess import preprocess
 
 FULL = Augmentation(
     crop=Crop(**augment_peers.CROP),

@@ -29,7 +29,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from train_part import virtual_devices
 virtual_devices(int(sys.argv[2]))
-from convforge.cli import main
+from convforge.pipeline.cli import main
 sys.exit(main(["train", "-q", *sys.argv[3:]]))
 """
 

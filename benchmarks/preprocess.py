@@ -38,11 +38,11 @@ import numpy as np
 from PIL import Image
 from pydantic import TypeAdapter
 
-from convforge.data.manifest import Manifest
-from convforge.data.preparation import prepare
-from convforge.data.reading import ShardReader
-from convforge.progress import Progress, Verbosity
-from convforge.settings import DataSettings
+from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.data.preparation.prepare import prepare
+from convforge.pipeline.data.reading.shard_reader import ShardReader
+from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.settings.data import DataSettings
 
 QUIET = Progress(Verbosity.QUIET)
 SIDE = 256
@@ -288,7 +288,7 @@ def _read_anew(folder: Path, manifest: Manifest, records: list[tuple[str, int]])
 
 def _by_tensorflow(folder: Path, manifest: Manifest) -> Callable[[], None]:
     """Some passes over all records as the stream reads them."""
-    from convforge.data.stream import Stream
+    from convforge.pipeline.data.reading.stream import Stream
 
     stream = Stream(folder, manifest, batch_size=256)
     files = [file for split in manifest.splits for file in stream._files(split)]

@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "tracking
 from mlflow_server import running_server
 from postgresql import running_postgresql, unavailable
 
-from convforge.tracking.remote import METRICS_A_REQUEST, experiment_id, open_client
+from convforge.pipeline.tracking.mlflow_client import METRICS_A_REQUEST, experiment_id, open_client
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WRITERS = (1, 2, 4, 8)
@@ -131,7 +131,7 @@ def _writer(
 def _measure_sweeps() -> None:
     print(f"\n{RUNS} runs of 12 epochs{'jobs at once':>16}{'seconds':>10}{'seconds a run':>15}")
     with _project() as project:
-        command = [sys.executable, "-m", "convforge.cli", "train", "-q", "-m"]
+        command = [sys.executable, "-m", "convforge.pipeline.cli", "train", "-q", "-m"]
         overrides = ["trainer.epochs=12", "model=softmax_linear", "augment=none"]
         seeds = ",".join(str(seed) for seed in range(RUNS))
         # The first prepares the data.

@@ -35,7 +35,7 @@ VARIANTS = {
 def seconds_an_epoch(overrides: list[str], folder: Path) -> float:
     """The median over the epochs but the first."""
     out = f"hydra.run.dir={folder}"
-    command = [sys.executable, "-m", "convforge.cli", "train", "-q", "tracking=none", out]
+    command = [sys.executable, "-m", "convforge.pipeline.cli", "train", "-q", "tracking=none", out]
     subprocess.run([*command, *overrides], check=True)
     with (folder / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -44,21 +44,26 @@ def seconds_an_epoch(overrides: list[str], folder: Path) -> float:
 
 def checkpoint_costs(overrides: list[str], folder: Path) -> tuple[float, float, float]:
     """Megabytes, seconds of copying, seconds of writing; medians of five."""
-    from convforge.composition import compose_config, project_root, settings_of
-    from convforge.data.manifest import Manifest
-    from convforge.progress import Progress, Verbosity
-    from convforge.stages.preprocess import prepared
-    from convforge.training import backend
+    from convforge.pipeline.composition import compose_config, settings_of
+    from convforge.pipeline.data.manifest import Manifest
+    from convforge.pipeline.progress import Progress, Verbosity
+    from convforge.pipeline.project import project_root
+    from convforge.pipeline.stages.preprocess import prepared
+    from convforge.pipeline.training import backend
 
     root = project_root()
     settings = settings_of(compose_config(root, overrides))
     data = prepared(settings, root, Progress(Verbosity.QUIET))
     backend.start(seed=0, deterministic=True, precision=settings.trainer.precision)
-    from convforge.training.checkpoints import Checkpoint, Position, write_checkpoint
-    from convforge.training.fitting import prepare_fit
-    from convforge.training.state import capture
+    from convforge.pipeline.training.resume.checkpoints import (
+        Checkpoint,
+        Position,
+        write_checkpoint,
+    )
+    from convforge.pipeline.training.resume.state import capture
+    from convforge.pipeline.training.trainer import build_trainer
 
-    fit = prepare_fit(settings, Manifest.read(data), data)
+    fit = build_trainer(settings, Manifest.read(data), data)
     fit.compile()
     copying, writing = [], []
     for step in range(5):

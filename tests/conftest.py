@@ -141,7 +141,7 @@ def shared_project(tmp_path_factory: pytest.TempPathFactory, digits_archive: Pat
 @pytest.fixture(scope="session")
 def compose(shared_project: Path) -> Callable[..., Any]:
     """Settings for the small archive, with overrides."""
-    from convforge.composition import compose_config, settings_of
+    from convforge.pipeline.composition import compose_config, settings_of
 
     def composed(*overrides: str) -> Any:
         return settings_of(compose_config(shared_project, [*SMALL, *overrides]))
@@ -152,7 +152,7 @@ def compose(shared_project: Path) -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def digits(shared_project: Path, compose: Callable[..., Any]) -> Path:
     """The small archive, prepared; fits every config that `compose` gives with `data=mnist5k`."""
-    from convforge.progress import Progress, Verbosity
-    from convforge.stages.preprocess import prepared
+    from convforge.pipeline.progress import Progress, Verbosity
+    from convforge.pipeline.stages.preprocess import prepared
 
     return prepared(compose(), shared_project, Progress(Verbosity.QUIET))

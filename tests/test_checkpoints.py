@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from convforge.training.checkpoints import (
+from convforge.pipeline.training.resume.checkpoints import (
     Checkpoint,
     Checkpoints,
     DamagedError,

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from convforge import cli
-from convforge.composition import compose_config
-from convforge.progress import Progress, Verbosity
-from convforge.settings import Settings
-from convforge.stages.preprocess import preprocess
-from convforge.stages.train import train
+from convforge.pipeline import cli
+from convforge.pipeline.composition import compose_config
+from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.stages.preprocess import preprocess
+from convforge.pipeline.stages.train import train
 
 COMMANDS = (
     "fetch",
@@ -48,7 +48,7 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A fresh process, its output piped."""
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     environment.pop("TF_CPP_MIN_LOG_LEVEL")
-    command = [sys.executable, "-m", "convforge.cli", *arguments]
+    command = [sys.executable, "-m", "convforge.pipeline.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
 
 
@@ -419,7 +419,7 @@ def test_a_terminal_sees_a_live_bar_with_rate_and_loss(project: Path) -> None:
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
     environment = {**os.environ, "TERM": "xterm-256color"}
     environment.pop("COLUMNS")
-    command = [sys.executable, "-m", "convforge.cli", "train", "debug=one_step"]
+    command = [sys.executable, "-m", "convforge.pipeline.cli", "train", "debug=one_step"]
     with subprocess.Popen(
         [*command, "model=softmax_linear", *SMALL],
         stdin=theirs,

@@ -10,18 +10,13 @@ from typing import Any
 import pytest
 from dvc.utils.hydra import compose_and_dump
 
-from convforge.composition import (
-    compose_config,
-    project_root,
-    read_params,
-    settings_of,
-    sweep_jobs,
-)
 from convforge.errors import InputError
-from convforge.progress import Progress, Verbosity
-from convforge.settings import MomentumSGDSettings
-from convforge.stages.compose import compose as compose_stage
-from convforge.stages.compose import difference
+from convforge.pipeline.composition import compose_config, read_params, settings_of, sweep_jobs
+from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.project import project_root
+from convforge.pipeline.settings.optimization import MomentumSGDSettings
+from convforge.pipeline.stages.compose import compose as compose_stage
+from convforge.pipeline.stages.compose import difference
 
 QUIET = Progress(Verbosity.QUIET)
 

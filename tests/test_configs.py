@@ -14,13 +14,13 @@ import pytest
 from data_sets import Splits, random_splits, write_cifar, write_idx, write_imagenet, write_npz
 from PIL import Image
 
-from convforge.composition import compose_config, settings_of
-from convforge.data.manifest import Manifest
 from convforge.models.summary import layer_costs
-from convforge.progress import Progress, Verbosity
-from convforge.settings import Settings
-from convforge.stages.preprocess import preprocess
-from convforge.stages.train import train
+from convforge.pipeline.composition import compose_config, settings_of
+from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.stages.preprocess import preprocess
+from convforge.pipeline.stages.train import train
 
 QUIET = Progress(Verbosity.QUIET)
 CONF = Path(__file__).parents[1] / "conf"

@@ -15,11 +15,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from convforge.errors import DivergenceError, InputError
-from convforge.prediction import load_predictor
-from convforge.progress import Progress, Verbosity
-from convforge.settings import Settings
-from convforge.stages.train import dump, train
-from convforge.training.memory import memory_told
+from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.stages.train import dump, train
+from convforge.pipeline.training.out_of_memory import translate_memory_errors
+from convforge.serving.predictor import load_predictor
 
 QUIET = Progress(Verbosity.QUIET)
 NET = (
@@ -95,7 +95,7 @@ def test_too_large_a_batch_is_told_with_one_that_fits(take: Callable[[int], None
         take(1 if batch_size <= 2 else batch_size << 42)
 
     message = r"trainer\.batch_size=5 needs more memory than there is; 2 fits"
-    with pytest.raises(InputError, match=message), memory_told(5, step):
+    with pytest.raises(InputError, match=message), translate_memory_errors(5, step):
         step(5)
 
 
@@ -103,7 +103,10 @@ def test_a_model_too_large_for_one_example_is_told_so() -> None:
     def step(_: int) -> None:
         raise MemoryError
 
-    with pytest.raises(InputError, match="not even one example fits"), memory_told(250, step):
+    with (
+        pytest.raises(InputError, match="not even one example fits"),
+        translate_memory_errors(250, step),
+    ):
         step(250)
 
 
@@ -123,7 +126,7 @@ def test_a_full_disk_stops_a_run_plainly_and_the_same_command_goes_on(
         (disk / "conf" / "config.yaml").touch()
         (disk / "other").write_bytes(bytes(5 << 19))
         arguments = ["--params", "params.yaml", "--data", str(digits), "--out", str(disk / "run")]
-        command = [sys.executable, "-m", "convforge.stages.train", *arguments]
+        command = [sys.executable, "-m", "convforge.pipeline.stages.train", *arguments]
         stopped = subprocess.run(command, cwd=disk, capture_output=True, text=True)
         assert stopped.returncode == 2, stopped.stderr
         assert "no space is left on the disk" in stopped.stderr

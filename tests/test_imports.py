@@ -120,7 +120,13 @@ def _run(code: str, **environment: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", ["convforge", "convforge.cli", "convforge.stages.compose", "convforge.composition"]
+    "module",
+    [
+        "convforge",
+        "convforge.pipeline.cli",
+        "convforge.pipeline.stages.compose",
+        "convforge.pipeline.composition",
+    ],
 )
 def test_importing_it_loads_nothing_heavy(module: str) -> None:
     heavy = "('keras', 'tensorflow', 'mlflow', 'matplotlib', 'ray', 'submitit')"
@@ -149,7 +155,7 @@ def test_preprocessing_loads_neither_keras_nor_tensorflow_nor_mlflow(
     code = f"""
 import os, sys
 os.chdir({str(shared_project)!r})
-from convforge.cli import main
+from convforge.pipeline.cli import main
 overrides = ["data.split.validation=50", "data.split.test=100"]
 assert main(["preprocess", "-q", "--out", {str(tmp_path / "out")!r}, *overrides]) == 0
 print([m for m in ("keras", "tensorflow", "mlflow", "matplotlib") if m in sys.modules])

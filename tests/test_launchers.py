@@ -13,8 +13,8 @@ from hydra.errors import MissingConfigException
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 
-from convforge import cli
-from convforge.composition import (
+from convforge.pipeline import cli
+from convforge.pipeline.composition import (
     compose_config,
     explain,
     hydra_config,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from convforge import cli
-from convforge.composition import compose_config
+from convforge.pipeline import cli
+from convforge.pipeline.composition import compose_config
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -20,13 +20,13 @@ import pytest
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
-from convforge import cli
-from convforge.prediction import load_predictor
-from convforge.progress import Progress, Task, Verbosity
-from convforge.settings import Settings
-from convforge.stages.train import dump, train
-from convforge.tracking.journal import PARENT_TAG
-from convforge.training.unfinished import UnfinishedRun, unfinished_run
+from convforge.pipeline import cli
+from convforge.pipeline.progress import Progress, Task, Verbosity
+from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.stages.train import dump, train
+from convforge.pipeline.tracking.journal import PARENT_TAG
+from convforge.pipeline.training.resume.resumable import ResumableRun, resumable_run
+from convforge.serving.predictor import load_predictor
 
 QUIET = Progress(Verbosity.QUIET)
 # Batch normalisation, dropout, momentum, a schedule, augmentation and shuffling: all have a state.
@@ -163,10 +163,10 @@ def test_a_second_run_into_the_same_folder_is_refused_and_one_beside_it_is_not(
 ) -> None:
     digest = json.loads((digits / "manifest.json").read_text())["digest"]
     of = (settings, digest, "tensorflow")
-    with unfinished_run(*of, tmp_path / "run", tmp_path, QUIET) as first:
+    with resumable_run(*of, tmp_path / "run", tmp_path, QUIET) as first:
         with pytest.raises(ValueError, match="another run is writing"):
             train(settings, digits, tmp_path / "run", tmp_path, QUIET)
-        with unfinished_run(*of, tmp_path / "beside", tmp_path, QUIET) as second:
+        with resumable_run(*of, tmp_path / "beside", tmp_path, QUIET) as second:
             assert first.folder != second.folder
 
 
@@ -179,8 +179,8 @@ def test_a_stopped_run_is_found_again_unless_the_config_says_not_to_resume(
 ) -> None:
     anew = compose(*NET, "tracking=none", "trainer.checkpoint.resume=false")
 
-    def stopped(wanted: Settings) -> UnfinishedRun:
-        with unfinished_run(wanted, "data", "jax", tmp_path / "run", tmp_path, QUIET) as run:
+    def stopped(wanted: Settings) -> ResumableRun:
+        with resumable_run(wanted, "data", "jax", tmp_path / "run", tmp_path, QUIET) as run:
             (run.folder / "newest").mkdir(exist_ok=True)
             raise StoppedError(run)
 
@@ -212,7 +212,7 @@ def test_the_best_epoch_is_kept_by_the_figure_that_the_config_names(
 def test_a_sweep_that_was_stopped_goes_on_with_the_jobs_it_has_left(
     project: Path, train_in_process: None, capfd: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
-    from convforge.training import jobs
+    from convforge.pipeline.sweeps import jobs
 
     sweep = ["train", "-m", *NET, "data.split.validation=50", "data.split.test=100"]
     sweep += ["trainer.epochs=1", "optimizer.momentum=0.5,0.9"]
@@ -270,7 +270,7 @@ class Pipeline:
         if stage == "train":
             shutil.rmtree(self.run, ignore_errors=True)
         return subprocess.Popen(
-            [sys.executable, "-m", f"convforge.stages.{stage}", *self.commands[stage]],
+            [sys.executable, "-m", f"convforge.pipeline.stages.{stage}", *self.commands[stage]],
             cwd=self.folder,
             env=self._environment,
             stderr=subprocess.PIPE,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from convforge.composition import compose_config, settings_of
+from convforge.pipeline.composition import compose_config, settings_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")

@@ -15,8 +15,10 @@ from pydantic import BaseModel
 import convforge
 from convforge.errors import InputError
 from convforge.models.specs import LayerSpec
-from convforge.settings import Settings, nearest, resolve_path
-from convforge.stages.train import dump
+from convforge.pipeline.project import resolve_path
+from convforge.pipeline.settings.nearest import nearest
+from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.stages.train import dump
 
 SOURCE = Path(convforge.__file__).parent
 _ATTRIBUTES_READ = {

@@ -14,19 +14,19 @@ import keras
 import numpy as np
 import pytest
 
-from convforge import cli
-from convforge.composition import compose_config, settings_of
-from convforge.data.manifest import Manifest
-from convforge.data.stream import Stream
 from convforge.errors import InputError
-from convforge.prediction import load_predictor
-from convforge.progress import Progress, Verbosity
-from convforge.report.scores import class_scores, target_scores
-from convforge.settings import Settings
-from convforge.stages.evaluate import evaluate
-from convforge.stages.preprocess import prepared
-from convforge.stages.train import train
-from convforge.training.objective import EachClass, training_loss
+from convforge.pipeline import cli
+from convforge.pipeline.composition import compose_config, settings_of
+from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.data.reading.stream import Stream
+from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.report.scores import class_scores, target_scores
+from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.stages.evaluate import evaluate
+from convforge.pipeline.stages.preprocess import prepared
+from convforge.pipeline.stages.train import train
+from convforge.pipeline.training.objective import EachClass, training_loss
+from convforge.serving.predictor import load_predictor
 
 QUIET = Progress(Verbosity.QUIET)
 ROTATION = (

@@ -12,17 +12,18 @@ import keras
 import numpy as np
 import pytest
 
-from convforge.composition import read_params
-from convforge.data.manifest import Manifest
 from convforge.errors import InputError
-from convforge.prediction import load_predictor
-from convforge.progress import Progress, Verbosity
-from convforge.report.scores import class_scores
-from convforge.settings import ConstantSchedule, CosineSchedule, Settings, StepSchedule
-from convforge.stages.evaluate import evaluate
-from convforge.stages.train import train
-from convforge.tracking.journal import Journal
-from convforge.training.optimization import learning_rate
+from convforge.pipeline.composition import read_params
+from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.report.scores import class_scores
+from convforge.pipeline.settings.optimization import ConstantSchedule, CosineSchedule, StepSchedule
+from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.stages.evaluate import evaluate
+from convforge.pipeline.stages.train import train
+from convforge.pipeline.tracking.journal import Journal
+from convforge.pipeline.training.optimization import learning_rate
+from convforge.serving.predictor import load_predictor
 
 QUIET = Progress(Verbosity.QUIET)
 # A net with all that draws random numbers: initial weights, shuffling, augmentation, dropout.
@@ -116,7 +117,7 @@ def test_a_repetition_in_the_same_folder_leaves_its_own_record_only(
 def test_without_validation_images_a_run_has_no_validation_figures(
     compose: Callable[..., Settings], shared_project: Path, tmp_path: Path
 ) -> None:
-    from convforge.stages.preprocess import preprocess
+    from convforge.pipeline.stages.preprocess import preprocess
 
     settings = compose("data.split.validation=0", "model=softmax_linear", *SMALL_NET[:1])
     settings = settings.model_copy(
@@ -131,7 +132,7 @@ def test_without_validation_images_a_run_has_no_validation_figures(
 def test_the_evaluation_is_that_of_the_saved_model(
     trained: tuple[Settings, Path, Mapping[str, float]], digits: Path, tmp_path: Path
 ) -> None:
-    from convforge.data.stream import Stream
+    from convforge.pipeline.data.reading.stream import Stream
 
     settings, run, _ = trained
     figures = evaluate(settings, run, digits, tmp_path / "out", tmp_path, QUIET)

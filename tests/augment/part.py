@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from convforge.augment import draw, draw_and_apply
 from convforge.augment.settings import Augmentation
-from convforge.data import tensorflow_ops
-from convforge.data.manifest import Manifest
-from convforge.data.stream import Stream
+from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.data.reading import tensorflow_ops
+from convforge.pipeline.data.reading.stream import Stream
 
 SEED, EPOCH, SIZE = 11, 2, (28, 28)
 # One channel takes one number of the basis.

@@ -13,9 +13,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from yaml import safe_load
 
-from convforge import cli
 from convforge.augment.settings import Augmentation, Colour, Crop, Geometry, Reflection
 from convforge.geometry import ArgumentError
+from convforge.pipeline import cli
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "augment").glob("*.yaml"))
 

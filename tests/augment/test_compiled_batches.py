@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from convforge.augment import apply, draw, numpy_ops
-from convforge.data import tensorflow_ops
+from convforge.pipeline.data.reading import tensorflow_ops
 
 IMAGES = all_methods.noise(53, 20, 24, 3)
 SIZE = (20, 24)

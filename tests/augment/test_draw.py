@@ -22,8 +22,8 @@ from scipy import stats
 from convforge.augment import draw, numpy_ops
 from convforge.augment.parameters import LEVELS, STREAMS, random_words, threefry
 from convforge.augment.settings import Augmentation, Colour, Crop, Geometry, Reflection
-from convforge.data import tensorflow_ops
 from convforge.geometry import ArgumentError
+from convforge.pipeline.data.reading import tensorflow_ops
 
 SIZES: dict[str, Any] = {"image_size": (32, 32), "output_size": (32, 32)}
 MANY = np.arange(200_000)

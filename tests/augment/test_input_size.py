@@ -14,22 +14,22 @@ import pytest
 import train_in_places
 from PIL import Image
 
-from convforge import cli
 from convforge.augment import Augment, Augmentation, draw, draw_and_apply, numpy_ops
 from convforge.augment.settings import Crop, Geometry
-from convforge.composition import compose_config, settings_of
-from convforge.data.manifest import Manifest
-from convforge.data.stream import Stream
 from convforge.errors import InputError
 from convforge.geometry import ArgumentError
-from convforge.prediction import load_predictor, read_image
-from convforge.progress import Progress, Verbosity
-from convforge.settings import Settings
-from convforge.stages.evaluate import evaluate
-from convforge.stages.preprocess import prepared
-from convforge.stages.train import train
-from convforge.training.fitting import prepare_fit
-from convforge.training.objective import targets_of
+from convforge.pipeline import cli
+from convforge.pipeline.composition import compose_config, settings_of
+from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.data.reading.stream import Stream
+from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.stages.evaluate import evaluate
+from convforge.pipeline.stages.preprocess import prepared
+from convforge.pipeline.stages.train import train
+from convforge.pipeline.training.objective import targets_of
+from convforge.pipeline.training.trainer import build_trainer
+from convforge.serving.predictor import load_predictor, read_image
 
 SIZE = (24, 20)
 SPLITS = ("data.split.validation=50", "data.split.test=100")
@@ -62,8 +62,8 @@ def test_training_sees_each_crop_in_one_resampling_wherever_it_is_made(
     """Each image is what NumPy replays from its number, straight into the size."""
     settings = compose("model=softmax_linear", "augment=full", "augment.size=[24,20]")
     settings = train_in_places.at(settings, place)
-    fit = prepare_fit(settings, Manifest.read(digits), digits)
-    numbered = prepare_fit(
+    fit = build_trainer(settings, Manifest.read(digits), digits)
+    numbered = build_trainer(
         train_in_places.at(settings, "step"), Manifest.read(digits), digits
     ).training_batches()
     (inputs, _), (given, _) = next(iter(fit.training_batches())), next(iter(numbered))
@@ -200,7 +200,7 @@ def test_a_size_beyond_the_images_is_refused_when_they_are_known(
     data = prepared(settings, project, QUIET)
     said = r"augment\.size=\[40, 40\] is not allowed: give null, or at most .*\[28, 28\]"
     with pytest.raises(ArgumentError, match=said):
-        prepare_fit(settings, Manifest.read(data), data)
+        build_trainer(settings, Manifest.read(data), data)
     assert cli.main(["preview-augment", "-q", *overrides]) == 2
     assert "error: augment.size=[40, 40]" in capsys.readouterr().err
     with pytest.raises(ArgumentError, match="size"):

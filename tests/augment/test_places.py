@@ -18,12 +18,12 @@ import train_in_places
 from omegaconf import OmegaConf
 
 from convforge.augment import draw, numpy_ops
-from convforge.data.manifest import Manifest
-from convforge.data.stream import Stream
-from convforge.prediction import load_predictor
-from convforge.settings import Settings
-from convforge.stages.train import dump
-from convforge.training.fitting import Fit, prepare_fit
+from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.data.reading.stream import Stream
+from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.stages.train import dump
+from convforge.pipeline.training.trainer import Trainer, build_trainer
+from convforge.serving.predictor import load_predictor
 
 SHORT = (
     *("tracking=none", "model=softmax_linear", "augment=full"),
@@ -37,15 +37,15 @@ def settings(compose: Callable[..., Settings]) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def fits(settings: Settings, digits: Path) -> dict[str, Fit]:
+def fits(settings: Settings, digits: Path) -> dict[str, Trainer]:
     manifest = Manifest.read(digits)
     return {
-        place: prepare_fit(train_in_places.at(settings, place), manifest, digits)
+        place: build_trainer(train_in_places.at(settings, place), manifest, digits)
         for place in train_in_places.PLACES
     }
 
 
-def _seen(fit: Fit) -> Callable[[Any], np.ndarray]:
+def _seen(fit: Trainer) -> Callable[[Any], np.ndarray]:
     """What the first layer of the net sees of the inputs of a training batch."""
     place = fit.settings.augment.place
     if place == "model":
@@ -57,7 +57,7 @@ def _seen(fit: Fit) -> Callable[[Any], np.ndarray]:
     return lambda inputs: inputs.numpy()
 
 
-def test_every_place_shows_the_net_the_same_images_epoch_by_epoch(fits: dict[str, Fit]) -> None:
+def test_every_place_shows_the_net_the_same_images_epoch_by_epoch(fits: dict[str, Trainer]) -> None:
     """Four batches: two of the first epoch, two of the second."""
     batches = {place: list(fit.training_batches().take(4)) for place, fit in fits.items()}
     expected = [images.numpy() for images, _ in batches["input"]]
@@ -72,7 +72,9 @@ def test_every_place_shows_the_net_the_same_images_epoch_by_epoch(fits: dict[str
             assert np.abs(inputs["image"] - images).mean() > 5, "the images are moved"
 
 
-def test_every_place_draws_the_same_parameters(fits: dict[str, Fit], settings: Settings) -> None:
+def test_every_place_draws_the_same_parameters(
+    fits: dict[str, Trainer], settings: Settings
+) -> None:
     """Exactly: they follow from the numbers that a batch brings along."""
     sizes: dict[str, Any] = {"image_size": (28, 28), "output_size": (28, 28)}
     for place in ("model", "step"):
@@ -88,7 +90,7 @@ def test_every_place_draws_the_same_parameters(fits: dict[str, Fit], settings: S
             np.testing.assert_array_equal(there[name], value)
 
 
-def test_no_place_augments_when_it_evaluates_or_predicts(fits: dict[str, Fit]) -> None:
+def test_no_place_augments_when_it_evaluates_or_predicts(fits: dict[str, Trainer]) -> None:
     numbered, _ = next(iter(fits["model"].training_batches()))
     for place, fit in fits.items():
         inputs = numbered["image"] if place == "input" else numbered
@@ -117,7 +119,7 @@ def _assert_all_places_agree(found: dict[str, np.ndarray]) -> None:
 
 
 def test_training_comes_to_the_same_weights_and_figures_in_every_place(
-    trained: tuple[Path, dict[str, np.ndarray]], fits: dict[str, Fit]
+    trained: tuple[Path, dict[str, np.ndarray]], fits: dict[str, Trainer]
 ) -> None:
     _, found = trained
     _assert_all_places_agree(found)
@@ -161,7 +163,7 @@ def test_training_on_other_backends_agrees_in_every_place(
 
 
 def test_held_out_images_come_with_their_numbers_where_the_model_asks_for_them(
-    fits: dict[str, Fit],
+    fits: dict[str, Trainer],
 ) -> None:
     stream: Stream = fits["model"].stream
     plain = list(stream.sequential("validation"))
@@ -180,7 +182,7 @@ def test_predicting_the_rotation_has_the_same_labels_in_every_place(
     settings, manifest = compose(*SHORT[:2], *turned), Manifest.read(digits)
     found = []
     for place in train_in_places.PLACES:
-        fit = prepare_fit(train_in_places.at(settings, place), manifest, digits)
+        fit = build_trainer(train_in_places.at(settings, place), manifest, digits)
         labels = [labels.numpy() for _, labels in fit.training_batches().take(3)]
         (held_out, _), *_ = fit._validation_batches()
         images = held_out if place == "input" else held_out["image"]

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convforge import cli
 from convforge.augment import Augmentation, draw, numpy_ops
 from convforge.augment.settings import Geometry
-from convforge.progress import Progress, Verbosity
-from convforge.report.augmentations import describe_draw, describe_settings
-from convforge.settings import Settings
-from convforge.stages.train import train
-from convforge.tracking.journal import Journal
+from convforge.pipeline import cli
+from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.report.augmentations import describe_draw, describe_settings
+from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.stages.train import train
+from convforge.pipeline.tracking.journal import Journal
 
 SMALL = ("data.split.validation=50", "data.split.test=100")
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from convforge.augment import Augmentation, apply, draw, numpy_ops
 from convforge.augment.settings import Geometry, Reflection
-from convforge.data import tensorflow_ops
+from convforge.pipeline.data.reading import tensorflow_ops
 
 Augmented = tuple[dict[str, Any], Any]
 Work = Callable[[Any, Any, Any], Augmented]

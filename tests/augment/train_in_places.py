@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from convforge.composition import read_params
-from convforge.data.manifest import Manifest
-from convforge.prediction import load_predictor
-from convforge.progress import Progress, Verbosity
-from convforge.settings import Settings
-from convforge.stages.train import train
-from convforge.tracking.journal import Journal
-from convforge.training import backend
-from convforge.training.checkpoints import Checkpoints
+from convforge.pipeline.composition import read_params
+from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.stages.train import train
+from convforge.pipeline.tracking.journal import Journal
+from convforge.pipeline.training import backend
+from convforge.pipeline.training.resume.checkpoints import Checkpoints
+from convforge.serving.predictor import load_predictor
 
 PLACES = ("input", "model", "step")
 QUIET = Progress(Verbosity.QUIET)
@@ -42,13 +42,13 @@ def trained(settings: Settings, data: Path, folder: Path) -> dict[str, np.ndarra
 def fitted(settings: Settings, data: Path, folder: Path) -> dict[str, np.ndarray]:
     """The same without the stage's pictures and files."""
     backend.start(seed=settings.seed, deterministic=True, precision="float32")
-    from convforge.training.fitting import prepare_fit
+    from convforge.pipeline.training.trainer import build_trainer
 
     found = {}
     for place in PLACES:
         (folder / place).mkdir()
         backend.start(seed=settings.seed, deterministic=True, precision="float32")
-        fit = prepare_fit(at(settings, place), Manifest.read(data), data)
+        fit = build_trainer(at(settings, place), Manifest.read(data), data)
         journal = Journal(folder / place)
         checkpoints = Checkpoints(folder / place / "unfinished", 1, QUIET.warn)
         fit.run(folder / place / "history.csv", journal, QUIET, lambda: None, checkpoints)

@@ -16,7 +16,7 @@ from victims import in_mid_training, kill_when
 
 def _sweep(project: Path, *arguments: str) -> tuple[int, str]:
     launcher = ["hydra/launcher=ray", f"hydra.launcher.address={ADDRESS}"]
-    command = [sys.executable, "-m", "convforge.cli", "train", "-m", *launcher, *arguments]
+    command = [sys.executable, "-m", "convforge.pipeline.cli", "train", "-m", *launcher, *arguments]
     with subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True) as sweep:
         kill_when(lambda: in_mid_training(project, "ray::run_on_worker"), sweep)
         _, said = sweep.communicate()

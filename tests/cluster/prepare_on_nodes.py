@@ -16,7 +16,14 @@ from victims import kill_when, processes
 
 
 def _command(source: Path, out: Path, overrides: list[str]) -> list[str]:
-    stage = [sys.executable, "-m", "convforge.cli", "preprocess", "--cluster", f"ray:{ADDRESS}"]
+    stage = [
+        sys.executable,
+        "-m",
+        "convforge.pipeline.cli",
+        "preprocess",
+        "--cluster",
+        f"ray:{ADDRESS}",
+    ]
     return [*stage, "--out", str(out), f"data.path={source}", *overrides]
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from own_network import run_alone, unavailable
 
-from convforge import cli
-from convforge.data.ray_workers import Common
-from convforge.data.work_folder import KEY
 from convforge.errors import InputError
-from convforge.ray_cluster import RayCluster
+from convforge.pipeline import cli
+from convforge.pipeline.data.preparation.ray_worker_pool import Common
+from convforge.pipeline.filesystem.atomic_folder import KEY
+from convforge.pipeline.ray_cluster import RayCluster
 
 _WHY_NOT = unavailable()
 HERE = Path(__file__).parent
@@ -66,7 +66,15 @@ def test_ray_on_this_machine_alone_makes_the_same_bytes(project: Path) -> None:
     words = ["preprocess", *splits, "data.shard_examples=20", "--out"]
     here, there = project / "here", project / "there"
     assert cli.main([*words, str(here), "--workers", "1"]) == 0
-    command = [sys.executable, "-m", "convforge.cli", *words, str(there), "--cluster", "ray"]
+    command = [
+        sys.executable,
+        "-m",
+        "convforge.pipeline.cli",
+        *words,
+        str(there),
+        "--cluster",
+        "ray",
+    ]
     done = run_alone(command, project, timeout=200, RAY_ADDRESS="")
     assert done.returncode == 0, done.stderr
     assert _content(there) == _content(here)

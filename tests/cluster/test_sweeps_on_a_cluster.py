@@ -15,7 +15,7 @@ import pytest
 from own_network import run_alone, unavailable
 from victims import in_mid_training, kill_when
 
-from convforge.tracking.remote import open_client
+from convforge.pipeline.tracking.mlflow_client import open_client
 
 pytestmark = pytest.mark.slow
 _WHY_NOT = unavailable()
@@ -74,7 +74,14 @@ def test_a_job_whose_worker_is_killed_is_done_again_and_what_waits_is_delivered(
     assert len(waiting) >= 4, "the workers' journals are in the project"
     assert all(f'"{down}"' in path.read_text().splitlines()[0] for path in waiting)
 
-    command = [sys.executable, "-m", "convforge.cli", "sync", "--uri", "sqlite:///there.db"]
+    command = [
+        sys.executable,
+        "-m",
+        "convforge.pipeline.cli",
+        "sync",
+        "--uri",
+        "sqlite:///there.db",
+    ]
     # It fails where anything is left to deliver.
     subprocess.run(command, cwd=project, check=True)
     parent, children = _runs(project / "there.db")
@@ -93,7 +100,9 @@ def test_a_job_that_is_lost_for_good_is_told_of_and_the_others_finish(project: P
     assert status == 2, said
     assert "was lost" in said
     assert "Traceback" not in said
-    subprocess.run([sys.executable, "-m", "convforge.cli", "sync"], cwd=project, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "convforge.pipeline.cli", "sync"], cwd=project, check=True
+    )
     parent, children = _runs(project / "there.db")
     assert parent.info.status == "FAILED"
     finished, killed = _seeds(children, "FINISHED"), _seeds(children, "KILLED")
@@ -106,7 +115,7 @@ def test_a_job_that_is_lost_for_good_is_told_of_and_the_others_finish(project: P
 
 def _submitit(project: Path, *overrides: str) -> subprocess.Popen[str]:
     """A sweep of two jobs that have the address of their store from its environment."""
-    command = [sys.executable, "-m", "convforge.cli", "train", "-m"]
+    command = [sys.executable, "-m", "convforge.pipeline.cli", "train", "-m"]
     return subprocess.Popen(
         [*command, "hydra/launcher=submitit_local", "seed=0,1", *SHORT, *overrides],
         cwd=project,
@@ -139,7 +148,9 @@ def test_a_job_of_submitit_that_is_killed_is_told_of(project: Path) -> None:
     assert sweep.returncode == 2, said
     assert "error: a job of the sweep was killed" in said
     assert "Traceback" not in said
-    subprocess.run([sys.executable, "-m", "convforge.cli", "sync"], cwd=project, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "convforge.pipeline.cli", "sync"], cwd=project, check=True
+    )
     parent, children = _runs(project / "there.db")
     assert parent.info.status == "FAILED"
     assert _seeds(children, "FINISHED") == ["0"]

@@ -11,13 +11,14 @@ import pytest
 from jobs import SMALL, changed, difference, with_normalization, write_configs
 from own_network import run_alone, unavailable
 
-from convforge import cli
 from convforge.errors import InputError, UnfinishedError
-from convforge.progress import Progress, Verbosity
-from convforge.settings import RayDistribution, Settings
-from convforge.tracking.journal import Journal
-from convforge.training.code import code_identity
-from convforge.training.ray_processes import RayPart, check_devices, result_of
+from convforge.pipeline import cli
+from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.settings.distribution import RayDistribution
+from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.tracking.journal import Journal
+from convforge.pipeline.training.distribution.ray_train import RayPart, check_devices, result_of
+from convforge.pipeline.training.resume.code_fingerprint import code_identity
 
 _WHY_NOT = unavailable()
 HERE = Path(__file__).parent

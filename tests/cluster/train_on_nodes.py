@@ -27,7 +27,7 @@ class Runs:
         self.told: dict[str, list[tuple[int, str]]] = {}
 
     def start(self, name: str, config: str = "run") -> subprocess.Popen[str]:
-        stage = [sys.executable, "-m", "convforge.stages.train"]
+        stage = [sys.executable, "-m", "convforge.pipeline.stages.train"]
         places = ["--data", str(self._data), "--out", str(self.out(name))]
         return subprocess.Popen(
             [*stage, "--params", str(self._folder / f"{config}.yaml"), *places],

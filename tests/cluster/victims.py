@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from convforge.tracking.journal import Journal
+from convforge.pipeline.tracking.journal import Journal
 
 _SECONDS = 120.0
 

@@ -37,11 +37,11 @@ from image_files import (  # noqa: E402
     write_zip,
 )
 
-from convforge.data.decode import Decoding, ImageFiles  # noqa: E402
-from convforge.data.preparation import prepare  # noqa: E402
-from convforge.data.reading import ShardReader  # noqa: E402
 from convforge.errors import BadItemError, InputError  # noqa: E402
-from convforge.progress import Progress, Verbosity  # noqa: E402
+from convforge.pipeline.data.preparation.prepare import prepare  # noqa: E402
+from convforge.pipeline.data.reading.shard_reader import ShardReader  # noqa: E402
+from convforge.pipeline.progress import Progress, Verbosity  # noqa: E402
+from convforge.serving.decode import Decoding, ImageFiles  # noqa: E402
 
 # An image of this many pixels is refused; what stays below fits many times over.
 MAX_PIXELS = 1_000_000

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from pydantic import TypeAdapter
 
-from convforge.settings import DataSettings
+from convforge.pipeline.settings.data import DataSettings
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

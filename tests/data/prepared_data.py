@@ -7,11 +7,24 @@ from pathlib import Path
 import numpy as np
 from image_files import data_settings
 
-from convforge.data.containers import ReadAlready, slices
-from convforge.data.decode import Decoding, RawPixels
-from convforge.data.manifest import Counts, Manifest, Shard, SizeRange, Split, Statistics, Target
-from convforge.data.shards import Example, ShardJob, ShardReport, write_shard
-from convforge.data.summary import write_records
+from convforge.pipeline.data.manifest import (
+    Counts,
+    Manifest,
+    Shard,
+    SizeRange,
+    Split,
+    Statistics,
+    Target,
+)
+from convforge.pipeline.data.preparation.containers import ReadAlready, slices
+from convforge.pipeline.data.preparation.shard_writer import (
+    Example,
+    ShardJob,
+    ShardReport,
+    write_shard,
+)
+from convforge.pipeline.data.preparation.summary import write_records
+from convforge.serving.decode import Decoding, RawPixels
 
 
 def prepared(

@@ -23,12 +23,12 @@ from data_sets import (
 )
 from image_files import data_settings, write_folder, write_zip
 
-from convforge.data.manifest import Manifest
-from convforge.data.preparation import prepare
-from convforge.data.reading import ShardReader
-from convforge.data.sources import open_source
 from convforge.errors import InputError
-from convforge.progress import Progress, Verbosity
+from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.data.preparation.prepare import prepare
+from convforge.pipeline.data.preparation.sources import open_source
+from convforge.pipeline.data.reading.shard_reader import ShardReader
+from convforge.pipeline.progress import Progress, Verbosity
 
 QUIET = Progress(Verbosity.QUIET)
 DIGITS = random_splits((28, 28))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from convforge.data.sources.class_folders import Meaning, meanings
 from convforge.errors import InputError
+from convforge.pipeline.data.preparation.sources.class_folders import Meaning, meanings
 
 NO_CLASS = Meaning(problem="in no class folder")
 DEEPER = Meaning(problem="lies deeper than CLASS/image, in no train/, validation/ or test/")

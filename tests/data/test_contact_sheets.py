@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from prepared_data import prepared
 
-from convforge.data.samples import sample_classes
-from convforge.report.contact_sheet import draw_contact_sheets, sheet_names, thumbnail
-from convforge.report.data_card import is_own
+from convforge.pipeline.data.reading.samples import sample_classes
+from convforge.pipeline.report.contact_sheet import draw_contact_sheets, sheet_names, thumbnail
+from convforge.pipeline.report.data_card import is_own
 
 
 def _plain_colours(colours: list[tuple[int, int, int]], labels: list[int]) -> np.ndarray:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from image_files import classes_of_pictures, picture, write_folder, write_tar, write_zip
 
-from convforge.data.containers import Container, Member
-from convforge.data.sources.files import is_litter, open_container
 from convforge.errors import BadItemError, InputError
+from convforge.pipeline.data.preparation.containers import Container, Member
+from convforge.pipeline.data.preparation.sources.files import is_litter, open_container
 
 FILES = classes_of_pictures(2)
 FORMS = ["zip", "ZIP", "deflated", "tar", "tar.gz", "tgz", "folder"]

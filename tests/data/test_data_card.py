@@ -11,8 +11,8 @@ import pytest
 from image_files import classes_of_pictures, write_folder
 from prepared_data import prepared
 
-from convforge import cli
-from convforge.data.manifest import (
+from convforge.pipeline import cli
+from convforge.pipeline.data.manifest import (
     BadItem,
     Counts,
     Duplicate,
@@ -20,8 +20,8 @@ from convforge.data.manifest import (
     PrincipalComponent,
     SizeRange,
 )
-from convforge.report.data_card import CARD, data_card, licence_notes
-from convforge.stages import preprocess
+from convforge.pipeline.report.data_card import CARD, data_card, licence_notes
+from convforge.pipeline.stages import preprocess
 
 SMALL = ("data.split.validation=50", "data.split.test=100")
 

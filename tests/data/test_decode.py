@@ -15,9 +15,9 @@ import pytest
 from image_files import encoded, picture
 from PIL import Image
 
-from convforge.data.decode import Decoding, ImageFiles, RawPixels
 from convforge.errors import BadItemError
-from convforge.prediction import ModelCard, read_image
+from convforge.serving.decode import Decoding, ImageFiles, RawPixels
+from convforge.serving.predictor import ModelCard, read_image
 
 FILES = ImageFiles()
 

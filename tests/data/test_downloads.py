@@ -17,11 +17,16 @@ import numpy as np
 import pytest
 from file_server import Behaviour, serving
 
-from convforge import cli
-from convforge.data import downloads
-from convforge.data.downloads import DATA_SETS, PublicDataSet, RemoteFile, fetch
 from convforge.errors import InputError
-from convforge.progress import Progress
+from convforge.pipeline import cli
+from convforge.pipeline.data.preparation import downloads
+from convforge.pipeline.data.preparation.sources.downloads import (
+    DATA_SETS,
+    PublicDataSet,
+    RemoteFile,
+    fetch,
+)
+from convforge.pipeline.progress import Progress
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 LABELS = b"a second file"
@@ -403,7 +408,7 @@ def test_the_official_files_are_what_the_formats_say() -> None:
 def test_the_config_that_is_named_reads_what_was_downloaded(
     shared_project: Path, name: str
 ) -> None:
-    from convforge.composition import compose_config, settings_of
+    from convforge.pipeline.composition import compose_config, settings_of
 
     made = DATA_SETS[name]
     settings = settings_of(compose_config(shared_project, [f"data={made.config}"]))

@@ -12,10 +12,10 @@ from data_sets import SYNSETS, write_imagenet
 from image_files import data_settings, write_folder
 from scipy.io import savemat
 
-from convforge.data.manifest import Manifest
-from convforge.data.preparation import prepare
 from convforge.errors import InputError
-from convforge.progress import Progress, Verbosity
+from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.data.preparation.prepare import prepare
+from convforge.pipeline.progress import Progress, Verbosity
 
 QUIET = Progress(Verbosity.QUIET)
 CLASSES = [

@@ -24,13 +24,14 @@ from image_files import (
     write_zip,
 )
 
-from convforge.data import preparation, work_folder
-from convforge.data.manifest import Manifest, is_prepared
-from convforge.data.preparation import prepare
-from convforge.data.shard_plan import ShardPlan
-from convforge.data.shards import write_shard
 from convforge.errors import InputError, UnfinishedError
-from convforge.progress import Progress, Verbosity
+from convforge.pipeline.data.manifest import Manifest, is_prepared
+from convforge.pipeline.data.preparation import prepare as preparation
+from convforge.pipeline.data.preparation.prepare import prepare
+from convforge.pipeline.data.preparation.shard_plan import ShardPlan
+from convforge.pipeline.data.preparation.shard_writer import write_shard
+from convforge.pipeline.filesystem import atomic_folder as work_folder
+from convforge.pipeline.progress import Progress, Verbosity
 
 QUIET = Progress(Verbosity.QUIET)
 FILES = classes_of_pictures(20)
@@ -97,9 +98,10 @@ _KILLED = """
 import os, sys
 from functools import partial
 from pathlib import Path
-from convforge.data import preparation, shards
-from convforge.progress import Progress, Verbosity
-from convforge.settings import FolderData
+from convforge.pipeline.data.preparation import prepare as preparation
+from convforge.pipeline.data.preparation import shard_writer as shards
+from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.settings.data import FolderData
 where, count, kill = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 folder = Path(sys.argv[4])
 made = 0
@@ -123,7 +125,7 @@ elif where == "record":
 elif where == "manifest":
     preparation.Manifest.write = counting(preparation.Manifest.write)
 elif where == "flush":
-    from convforge.data import work_folder
+    from convforge.pipeline.filesystem import atomic_folder as work_folder
     work_folder.flush = counting(work_folder.flush)
 settings = FolderData.model_validate_json(sys.argv[5])
 preparation.prepare(settings, folder / "pictures.zip", folder / "out", Progress(Verbosity.QUIET))
@@ -299,7 +301,7 @@ def test_a_killed_parents_workers_end(tmp_path: Path) -> None:
     """Nobody else would end them."""
     code = """
 import os, sys, time
-from convforge.data.workers import workers
+from convforge.pipeline.data.preparation.worker_pool import workers
 def job(seconds, stopped):
     print(os.getpid(), flush=True)
     time.sleep(seconds)

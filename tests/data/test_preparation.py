@@ -24,15 +24,15 @@ from image_files import (
 from PIL import Image
 from rich.console import Console
 
-from convforge.data.decode import Decoding, ImageFiles
-from convforge.data.manifest import Manifest
-from convforge.data.preparation import prepare
-from convforge.data.reading import ShardReader
-from convforge.data.stamp import stamp
 from convforge.errors import InputError
-from convforge.progress import Progress, Verbosity
-from convforge.settings import Settings
-from convforge.stages import preprocess
+from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.data.preparation.prepare import prepare
+from convforge.pipeline.data.reading.shard_reader import ShardReader
+from convforge.pipeline.filesystem.fingerprint import stamp
+from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.stages import preprocess
+from convforge.serving.decode import Decoding, ImageFiles
 
 QUIET = Progress(Verbosity.QUIET)
 FILES = classes_of_pictures(10)

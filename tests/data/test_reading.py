@@ -12,14 +12,14 @@ import tensorflow as tf
 from image_files import classes_of_pictures, data_settings, write_zip
 
 from convforge.augment.settings import Augmentation
-from convforge.data import shards
-from convforge.data.manifest import Manifest
-from convforge.data.preparation import prepare
-from convforge.data.reading import ShardReader
-from convforge.data.stream import Stream, damage_told
-from convforge.data.tfrecord import Chunk, encode, parse, parse_numbers, pixels_at
 from convforge.errors import InputError
-from convforge.progress import Progress, Verbosity
+from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.data.preparation import shard_writer as shards
+from convforge.pipeline.data.preparation.prepare import prepare
+from convforge.pipeline.data.reading.shard_reader import ShardReader
+from convforge.pipeline.data.reading.stream import Stream, translate_damage_errors
+from convforge.pipeline.data.tfrecord import Chunk, encode, parse, parse_numbers, pixels_at
+from convforge.pipeline.progress import Progress, Verbosity
 
 FILES = classes_of_pictures(20)
 
@@ -127,7 +127,7 @@ def test_a_damaged_shard_ends_the_reading_with_its_name(
 
 def _read_all(folder: Path, manifest: Manifest) -> None:
     stream = Stream(folder, manifest, batch_size=7)
-    with damage_told():
+    with translate_damage_errors():
         for _ in stream.training(seed=0, augmentation=Augmentation(), shuffle_bytes=1 << 20).take(
             20
         ):
@@ -145,7 +145,7 @@ def test_damaged_places_of_records_are_one_plain_error(
 
 
 def test_another_error_in_the_stream_keeps_its_traceback() -> None:
-    with pytest.raises(tf.errors.OpError), damage_told():
+    with pytest.raises(tf.errors.OpError), translate_damage_errors():
         tf.io.read_file("/no/such/file").numpy()
 
 

@@ -17,11 +17,11 @@ from image_files import (
 )
 from PIL import Image
 
-from convforge.data.manifest import Manifest
-from convforge.data.preparation import prepare
-from convforge.data.samples import read_chunks, sample_classes, sample_targets
 from convforge.errors import InputError
-from convforge.progress import Progress, Verbosity
+from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.data.preparation.prepare import prepare
+from convforge.pipeline.data.reading.samples import read_chunks, sample_classes, sample_targets
+from convforge.pipeline.progress import Progress, Verbosity
 
 QUIET = Progress(Verbosity.QUIET)
 

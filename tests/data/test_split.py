@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from convforge.data.index import Entry, Index
-from convforge.data.split import SPLITS, assign
 from convforge.errors import InputError
-from convforge.settings import SplitSettings
+from convforge.pipeline.data.preparation.index.item_index import Entry, Index
+from convforge.pipeline.data.preparation.split import SPLITS, assign
+from convforge.pipeline.settings.data import SplitSettings
 
 Item = tuple[str, str, str | None, bytes]
 Splits = dict[str, list[tuple[str, str]]]

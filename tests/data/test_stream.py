@@ -15,12 +15,12 @@ from scipy.ndimage import rotate
 
 from convforge.augment import colour_basis, draw, numpy_ops
 from convforge.augment.settings import Augmentation, Colour, Crop, Geometry, Reflection
-from convforge.data import tensorflow_ops
-from convforge.data.manifest import Manifest
-from convforge.data.preparation import prepare
-from convforge.data.stream import AugmentedExample, Stream
 from convforge.geometry import ArgumentError
-from convforge.progress import Progress, Verbosity
+from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.data.preparation.prepare import prepare
+from convforge.pipeline.data.reading import tensorflow_ops
+from convforge.pipeline.data.reading.stream import AugmentedExample, Stream
+from convforge.pipeline.progress import Progress, Verbosity
 
 PLAIN = Augmentation()
 MOVED = Augmentation(

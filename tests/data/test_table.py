@@ -14,13 +14,13 @@ from image_files import data_settings, picture, write_folder, write_zip
 from pyarrow import parquet
 
 from convforge.augment.settings import Augmentation
-from convforge.data.decode import Decoding, ImageFiles
-from convforge.data.manifest import Manifest
-from convforge.data.preparation import prepare
-from convforge.data.stream import Stream
 from convforge.errors import InputError
-from convforge.progress import Progress, Verbosity
-from convforge.stages.preprocess import describe
+from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.data.preparation.prepare import prepare
+from convforge.pipeline.data.reading.stream import Stream
+from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.stages.preprocess import describe
+from convforge.serving.decode import Decoding, ImageFiles
 
 QUIET = Progress(Verbosity.QUIET)
 NAMES = [f"photos/{number}.png" for number in range(20)]

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from convforge.prediction import load_predictor
-from convforge.settings import Settings
-from convforge.stages.train import dump
+from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.stages.train import dump
+from convforge.serving.predictor import load_predictor
 
 SCRIPT = Path(__file__).with_name("train_part.py")
 #: A net with all that could tell one device from several: augmentation, shuffling, dropout, batch

@@ -29,11 +29,11 @@ from jobs import (
     write_configs,
 )
 
-from convforge.data.stream import Share
 from convforge.errors import InputError
-from convforge.settings import Settings
-from convforge.training.distribution import check_backend
-from convforge.training.moments import Moments
+from convforge.pipeline.data.reading.stream import Share
+from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.training.distribution.batch_statistics import BatchStatistics
+from convforge.pipeline.training.distribution.setup import check_backend
 
 # Twenty times what was seen after 12 steps: 5e-8 to 1e-7.
 TOLERANCE = 2e-6
@@ -147,13 +147,13 @@ def test_the_moments_of_batch_normalization_are_those_of_float64_to_a_millionth(
     exact = inputs.astype(np.float64)
     for axis in (-1, 1):
         others = tuple(number for number in range(4) if number != axis % 4)
-        mean, variance = Moments(axis)(tf.constant(inputs), None)
+        mean, variance = BatchStatistics(axis)(tf.constant(inputs), None)
         np.testing.assert_allclose(mean.numpy(), exact.mean(others), rtol=1e-6)
         np.testing.assert_allclose(variance.numpy(), exact.var(others), rtol=1e-6)
 
 
 def _layers(run: Path) -> list[dict[str, object]]:
-    from convforge.prediction import load_predictor
+    from convforge.serving.predictor import load_predictor
 
     return [layer.get_config() for layer in load_predictor(run).model.layers]
 
@@ -215,8 +215,8 @@ def test_processes_that_were_started_to_train_something_else_all_refuse(
 def test_a_process_that_waits_for_others_in_vain_says_so(rank: int) -> None:
     place = f"coordinator='127.0.0.1:{free_port()}', count=2, rank={rank}, patience=10"
     script = f"""
-from convforge.settings import ProcessDistribution
-from convforge.training import processes
+from convforge.pipeline.settings.distribution import ProcessDistribution
+from convforge.pipeline.training.distribution import multihost as processes
 processes._SECONDS_TO_JOIN = 1
 processes.join(ProcessDistribution(name="processes", {place}))
 """

@@ -25,10 +25,10 @@ def virtual_devices(count: int) -> None:
 
 def main(configs: Path, data: Path, out: Path) -> int:
     """The exit status of the last run, or of the first that failed."""
-    from convforge.composition import read_params
-    from convforge.progress import Progress, Verbosity
-    from convforge.stages.entry import run_guarded
-    from convforge.stages.train import train
+    from convforge.pipeline.composition import read_params
+    from convforge.pipeline.progress import Progress, Verbosity
+    from convforge.pipeline.stages.entry import run_guarded
+    from convforge.pipeline.stages.train import train
 
     def runs() -> None:
         for config in sorted(configs.glob("*.yaml")):

@@ -11,7 +11,7 @@ import pytest
 
 from convforge.models.build import build_model, trained_model
 from convforge.models.specs import ActivationSpec
-from convforge.settings import ModelSettings
+from convforge.pipeline.settings.model import ModelSettings
 
 Compose = Callable[..., Any]
 

@@ -58,7 +58,11 @@ def test_queued_experiments_run_their_snapshot_and_keep_their_mlflow_runs(clone:
     queue = ("dvc", "exp", "run", "--queue")
     clone.run(*queue, "-n", "queued", "-S", "optimizer.learning_rate=0.004")
     # The snapshot's code runs, not the workspace's: this change comes too late for it.
-    clone.edit("src/convforge/stages/train.py", "def train(", "raise SystemExit(3)\n\n\ndef train(")
+    clone.edit(
+        "src/convforge/pipeline/stages/train.py",
+        "def train(",
+        "raise SystemExit(3)\n\n\ndef train(",
+    )
     clone.run("dvc", "queue", "start")
     for _ in range(240):
         status = clone.run("dvc", "queue", "status").stdout

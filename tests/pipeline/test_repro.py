@@ -83,7 +83,11 @@ def test_generated_files_are_not_gits(clone: Clone) -> None:
             "conf/data/mnist5k.yaml", "validation: 400", "validation: 300", ALL, id="split"
         ),
         pytest.param(
-            "src/convforge/stages/evaluate.py", '"""Ev', '"""  Ev', ["evaluate"], id="evaluate code"
+            "src/convforge/pipeline/stages/evaluate.py",
+            '"""Ev',
+            '"""  Ev',
+            ["evaluate"],
+            id="evaluate code",
         ),
     ],
 )

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from convforge.progress import Progress, Verbosity
-from convforge.settings import MLflowTracking
-from convforge.tracking.journal import Event
-from convforge.tracking.remote import KEY_TAG, open_client
-from convforge.tracking.tracker import Tracker
+from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.settings.tracking import MLflowTracking
+from convforge.pipeline.tracking.journal import Event
+from convforge.pipeline.tracking.mlflow_client import KEY_TAG, open_client
+from convforge.pipeline.tracking.tracker import Tracker
 
 NAMES = ("loss", "accuracy", "val_loss", "val_accuracy", "epoch_seconds")
 _SIGNATURE = {

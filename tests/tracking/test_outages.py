@@ -20,14 +20,14 @@ import pytest
 from mlflow_server import Proxy, Server, free_port, running_server
 from recorded import Said, differences, end_run, start_run, tracking, whole_run, write_epochs
 
-from convforge import cli
 from convforge.errors import InputError
-from convforge.tracking.delivery import State
-from convforge.tracking.journal import PARENT_TAG, Event, Journal
-from convforge.tracking.outbox import outbox, sync
-from convforge.tracking.remote import open_client
-from convforge.tracking.store import store_of
-from convforge.tracking.tracker import Tracker
+from convforge.pipeline import cli
+from convforge.pipeline.tracking.journal import PARENT_TAG, Event, Journal
+from convforge.pipeline.tracking.mlflow_client import open_client
+from convforge.pipeline.tracking.outbox import outbox, sync
+from convforge.pipeline.tracking.replay import State
+from convforge.pipeline.tracking.store import store_of
+from convforge.pipeline.tracking.tracker import Tracker
 
 # The client's own waits would be minutes; what is stated is 3 times 2 s of patience.
 _DID_NOT_BLOCK = 60.0
@@ -203,7 +203,9 @@ def test_a_server_that_errs_through_many_runs_has_everything_once(
 def _processes() -> Any:
     """Processes that have MLflow imported already, and share nothing with this one."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mlflow", "mlflow.tracking", "convforge.tracking.outbox"])
+    context.set_forkserver_preload(
+        ["mlflow", "mlflow.tracking", "convforge.pipeline.tracking.outbox"]
+    )
     return context
 
 
@@ -385,7 +387,7 @@ def test_children_find_their_parent_in_whatever_order_they_arrive(
 
 
 def _command(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "convforge.cli", *words]
+    command = [sys.executable, "-m", "convforge.pipeline.cli", *words]
     return subprocess.run(command, capture_output=True, text=True, cwd=project, timeout=200)
 
 

@@ -13,8 +13,8 @@ from mlflow_server import Server, running_server
 from postgresql import PostgreSQL, running_postgresql, unavailable
 from recorded import Said, differences, end_run, start_run, write_epochs
 
-from convforge.tracking.journal import Journal
-from convforge.tracking.outbox import sync
+from convforge.pipeline.tracking.journal import Journal
+from convforge.pipeline.tracking.outbox import sync
 
 _WHY_NOT = unavailable()
 pytestmark = [
@@ -42,10 +42,10 @@ def test_four_jobs_of_a_sweep_at_once_lose_nothing(
     launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"]
     sweep = ["seed=0,1,2,3", "trainer.epochs=20", "augment=none", *SHORT]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": server.uri}
-    command = [sys.executable, "-m", "convforge.cli", "train", "-m", *launcher, *sweep]
+    command = [sys.executable, "-m", "convforge.pipeline.cli", "train", "-m", *launcher, *sweep]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    again = [sys.executable, "-m", "convforge.cli", "sync"]
+    again = [sys.executable, "-m", "convforge.pipeline.cli", "sync"]
     subprocess.run(again, cwd=project, env=environment, check=True)
 
     journals = [Journal(path.parent) for path in project.glob("outputs/sweeps/*/**/journal.jsonl")]

@@ -16,17 +16,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convforge.data.manifest import Manifest
 from convforge.errors import InputError
-from convforge.prediction import load_predictor
-from convforge.progress import Progress, Verbosity
-from convforge.settings import MLflowTracking, Settings
-from convforge.stages.evaluate import evaluate
-from convforge.stages.train import train
-from convforge.tracking.delivery import BusyError, Delivery
-from convforge.tracking.journal import Journal
-from convforge.tracking.remote import Remote, open_client
-from convforge.tracking.store import artifact_location, store_of, tracking_uri
+from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.settings.tracking import MLflowTracking
+from convforge.pipeline.stages.evaluate import evaluate
+from convforge.pipeline.stages.train import train
+from convforge.pipeline.tracking.journal import Journal
+from convforge.pipeline.tracking.mlflow_client import MLflowStore, open_client
+from convforge.pipeline.tracking.replay import BusyError, Replay
+from convforge.pipeline.tracking.store import artifact_location, store_of, tracking_uri
+from convforge.serving.predictor import load_predictor
 
 QUIET = Progress(Verbosity.QUIET)
 SMALL = (
@@ -271,13 +272,13 @@ def test_a_name_and_tags_given_to_a_run_are_its_own(
     assert len(run.data.params) == 152
 
 
-def _delivery(journal: Journal, settings: Settings, root: Path) -> Delivery:
+def _delivery(journal: Journal, settings: Settings, root: Path) -> Replay:
     store = store_of(settings.tracking, root)
     assert store is not None
-    return Delivery(journal, Remote(store), warn=QUIET.warn, say=QUIET.say)
+    return Replay(journal, MLflowStore(store), warn=QUIET.warn, say=QUIET.say)
 
 
-def _deliver(delivery: Delivery) -> None:
+def _deliver(delivery: Replay) -> None:
     while delivery.send():
         pass
 
@@ -367,7 +368,7 @@ def test_what_the_store_refuses_for_good_is_told_and_recorded_and_stops_nothing(
     journal.end("FINISHED")
     store = store_of(compose().tracking, tmp_path)
     assert store is not None
-    delivery = Delivery(journal, Remote(store), warn=told.append, say=told.append)
+    delivery = Replay(journal, MLflowStore(store), warn=told.append, say=told.append)
     _deliver(delivery)
     run = _client(tmp_path, compose()).get_run(delivery.state.run_id)
     assert run.data.params == {"a": "1"}

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from convforge import cli
-from convforge.progress import Progress, Verbosity
-from convforge.settings import MLflowTracking
-from convforge.tracking.journal import PARENT_TAG, Journal
-from convforge.tracking.remote import open_client
-from convforge.tracking.sweep import sweep_parent
+from convforge.pipeline import cli
+from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.settings.tracking import MLflowTracking
+from convforge.pipeline.sweeps.parent_run import sweep_parent
+from convforge.pipeline.tracking.journal import PARENT_TAG, Journal
+from convforge.pipeline.tracking.mlflow_client import open_client
 
 # One step of one epoch of each.
 SHORT = (
@@ -84,7 +84,7 @@ def test_a_sweep_is_a_parent_with_named_children_and_touches_no_file_of_dvcs(
         (project / name).write_text(f"DVC's own {name}\n")
     before = _digests(project)
     choices = ["model=softmax_linear,lecture_cnn", "optimizer.learning_rate=0.1,0.01"]
-    command = [sys.executable, "-m", "convforge.cli", "train", "-m", *choices, *SHORT]
+    command = [sys.executable, "-m", "convforge.pipeline.cli", "train", "-m", *choices, *SHORT]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ}, cwd=project)
     assert done.returncode == 0, done.stderr
     assert _digests(project) == before
@@ -113,12 +113,12 @@ def test_a_sweep_whose_jobs_fail_ends_its_parent_and_them_as_failed(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    from convforge.training.fitting import Fit
+    from convforge.pipeline.training.trainer import Trainer
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(Fit, "run", broken)
+    monkeypatch.setattr(Trainer, "run", broken)
     with pytest.raises(Exception, match="a bug"):
         cli.main(["train", "-m", "seed=0,1", *SHORT])
     assert "seed=1 failed" in capfd.readouterr().err, "a job's failure is told when it happens"

@@ -11,7 +11,7 @@ how far an image was turned.
     clip, concatenate, floor, maximum, minimum, reshape, shape, stack, sum, take, where
 
 `keras.ops` has them (the default), `convforge.augment.numpy_ops` replays on NumPy, and
-`convforge.data.tensorflow_ops` runs inside `tf.data` whichever backend Keras has.
+`convforge.pipeline.data.reading.tensorflow_ops` runs inside `tf.data` whichever backend Keras has.
 """
 
 from typing import TYPE_CHECKING, Any

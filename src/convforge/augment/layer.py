@@ -98,7 +98,7 @@ class Augment(keras.layers.Layer):
         """
         # Not at the top: the package imports this file as soon as anything imports Keras, and that
         # may be the very file that defines this.
-        from convforge.augment import draw_and_apply
+        from convforge.augment.warp import draw_and_apply
 
         if (index is None) != (epoch is None):
             # A plain one: Keras adds the call's arguments to it, and makes others RuntimeErrors.
@@ -120,7 +120,7 @@ class Augment(keras.layers.Layer):
         return augmented
 
     def _resized(self, images: Tensor) -> Tensor:
-        from convforge.augment import draw_and_apply
+        from convforge.augment.warp import draw_and_apply
 
         if self.output_size in (None, tuple(images.shape[1:3])):
             return keras.ops.cast(images, "float32")

@@ -8,7 +8,7 @@ import keras
 
 from convforge import geometry
 from convforge.geometry import ArgumentError, Padding, Pair
-from convforge.layers.kernel_and_bias import KernelWindow
+from convforge.layers.kernel_layer import KernelWindow
 from convforge.layers.padding import Shape, pad_for_window, spatial_shape
 
 Mode: TypeAlias = Literal["cross_correlation", "convolution"]

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from convforge import geometry
-from convforge.layers.kernel_and_bias import KernelWindow
+from convforge.layers.kernel_layer import KernelWindow
 from convforge.layers.padding import Shape, pad_map, spatial_shape
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from convforge import geometry
 from convforge.geometry import ArgumentError
 from convforge.layers.convolution import BaseConv2D, Mode
-from convforge.layers.kernel_and_bias import KernelAndBias
+from convforge.layers.kernel_layer import KernelLayer
 from convforge.layers.padding import Shape, canonical_data_format
 
 
@@ -148,7 +148,7 @@ class Maxout(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="convforge")
-class MaxoutDense(KernelAndBias):
+class MaxoutDense(KernelLayer):
     """Fully connected Maxout: each unit is the largest of `num_pieces` learned linear maps.
 
         h_u(x) = max over j < k of  x·W[:, u·k + j] + b[u·k + j]

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 def validated(version: int, *, _root_: DictConfig) -> int:
     """`${convforge.validated:1}`: refuse the whole config if a key or value in it is wrong."""
-    from convforge.settings import Settings
+    from convforge.pipeline.settings.run import Settings
 
     keys = [key for key in _root_ if key not in ("schema", "hydra")]
     rest = OmegaConf.masked_copy(_root_, keys)

@@ -53,7 +53,7 @@ class RayLauncher(Launcher):
         Raises:
             InputError: Ray is not installed, or there is no cluster at the address.
         """
-        from convforge.ray_cluster import RayCluster, carried_environment
+        from convforge.pipeline.ray_cluster import RayCluster, carried_environment
 
         assert self._config is not None
         setup_globals()

@@ -1,0 +1,1 @@
+"""From a config and images to tracked runs: needs the extra `pipeline`."""

@@ -1,0 +1,176 @@
+"""From `conf/` and overrides to one resolved config, with errors that a user can act on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+import hydra_plugins.convforge_config  # noqa: F401  registers the resolver that validates
+from convforge.errors import InputError
+from convforge.pipeline.project import CONFIG_NAME
+from convforge.pipeline.settings.explanation import known_keys
+from convforge.pipeline.settings.nearest import nearest
+from convforge.pipeline.settings.run import Settings
+
+# Of packages that the extra `sweep` brings.
+_LAUNCHERS_OF_SWEEP = ("joblib", "submitit_local", "submitit_slurm")
+# What Hydra, OmegaConf and the YAML parser raise for a config that is wrong; Hydra uses a plain
+# ValueError where a group gets a value that names no option.
+_REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
+
+
+def compose_config(root: Path, overrides: Sequence[str] = ()) -> DictConfig:
+    """The config of `root`'s `conf/` with `overrides`, resolved and validated.
+
+    Raises:
+        InputError: an unknown group, option or key, a wrong value; with the nearest valid name.
+    """
+    try:
+        config = _compose(root, overrides)
+        OmegaConf.resolve(config)
+    except _REFUSALS as error:
+        raise explain(error, root, overrides) from error
+    return config
+
+
+def settings_of(config: DictConfig) -> Settings:
+    """The typed form of a composed config."""
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    return Settings.parse({str(key): value for key, value in container.items()})
+
+
+def read_params(path: Path) -> Settings:
+    """The settings in a `params.yaml` that the compose stage or DVC wrote.
+
+    Raises:
+        InputError: no such file, no YAML in it, or a wrong key or value.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: `convforge compose` writes it from conf/")
+    try:
+        return settings_of(OmegaConf.create(path.read_text(encoding="utf-8")))
+    except InputError:
+        raise
+    except _REFUSALS as error:
+        raise InputError(f"{path}: {_one_line(error)}") from error
+
+
+def sweep_jobs(overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of each job of a multirun: the product of all comma-separated choices.
+
+    Raises:
+        InputError: an override that cannot be parsed.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise explain(error, Path(), overrides) from error
+    batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    return [list(job) for batch in batches for job in batch]
+
+
+def hydra_config(root: Path, overrides: Sequence[str]) -> DictConfig:
+    """Hydra's own part of the config: its launcher, and the folders of the jobs.
+
+    Raises:
+        InputError: a launcher that is not there or not installed, or an unknown key of it.
+    """
+    own = [item for item in overrides if is_hydras(item)]
+    try:
+        return _compose(root, own, with_hydra=True).hydra
+    except _REFUSALS as error:
+        raise explain(error, root, own) from error
+
+
+def is_hydras(override: str) -> bool:
+    """Whether `override` is about Hydra itself, as its launcher."""
+    return re.match(r"[+~]*hydra\b", override) is not None
+
+
+def explain(error: Exception, root: Path, overrides: Sequence[str]) -> InputError:
+    """`error` of Hydra's or OmegaConf's as one that names the key and the nearest valid one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, InputError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        if group == "hydra/launcher" and option in _LAUNCHERS_OF_SWEEP:
+            return InputError(f"{group}={option} is not installed: pip install 'convforge[sweep]'")
+        hint = nearest(option, list(error.options or []))
+        return InputError(f"{group}={option}: there is no such config{hint}")
+    key = _refused_key(error)
+    if key is not None:
+        others = [item for item in overrides if not _names(item, key)]
+        return InputError(_why_no_key(key, root, others))
+    if isinstance(error, OverrideParseException):
+        return InputError(
+            f"cannot read the override {error.override}: put a value with special characters in "
+            f"quotes of its own, as in 'data.path=\"my photos (1)\"'"
+        )
+    given = f" (in: {' '.join(overrides)})" if type(error) is ValueError else ""
+    return InputError(_one_line(error) + given)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _compose(root: Path, overrides: Iterable[str], *, with_hydra: bool = False) -> DictConfig:
+    with initialize_config_dir(str(root / "conf"), version_base="1.3"):
+        return compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=with_hydra)
+
+
+def _refused_key(error: Exception) -> str | None:
+    if not isinstance(error, ConfigCompositionException):
+        return None
+    match = re.match(r"Could not (?:override|delete|append)[^']*'([^'=]+)'", str(error))
+    return match[1] if match else None
+
+
+def _names(override: str, key: str) -> bool:
+    return override.lstrip("+~").split("=")[0].split("@")[0] == key
+
+
+def _why_no_key(key: str, root: Path, overrides: Sequence[str]) -> str:
+    """What is wrong with a key that Hydra refused, against the config without it."""
+    hydras = is_hydras(key)
+    try:
+        config = _compose(root, overrides, with_hydra=hydras)
+    except _REFUSALS:
+        config = _compose(root, (), with_hydra=hydras)
+    node: Any = config
+    steps = key.split(".")
+    for depth, step in enumerate(steps):
+        if not isinstance(node, DictConfig):
+            return f"{'.'.join(steps[:depth])} has no keys, but {key} is given"
+        if step not in node:
+            break
+        node = node[step]
+    parent, unknown = tuple(steps[:depth]), ".".join(steps[: depth + 1])
+    if (
+        depth
+        and not hydras
+        and step in known_keys(parent, OmegaConf.to_container(config), Settings)
+    ):
+        return f"{key} is a key that the config leaves out: add it with +{key}=…"
+    groups = [] if depth else [folder.name for folder in (root / "conf").iterdir()]
+    known = sorted({str(name) for name in config} | set(groups)) if not depth else list(node)
+    return f"{unknown} is not a key{nearest(step, known)}"

@@ -1,0 +1,1 @@
+"""Image files → shards, statistics and a manifest."""

@@ -1,0 +1,1 @@
+"""What a source holds, item by item, in a database on disk."""

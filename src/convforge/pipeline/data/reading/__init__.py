@@ -1,0 +1,1 @@
+"""Shards → batches, as a pure function of seed, epoch and example."""

@@ -1,0 +1,1 @@
+"""The typed config, group by group."""

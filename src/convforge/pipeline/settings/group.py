@@ -1,0 +1,11 @@
+"""What all groups of the config have in common."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Group(BaseModel):
+    """A frozen group of typed keys; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

@@ -1,0 +1,100 @@
+"""`optimizer` and `schedule`: the lecture's equations (14) to (16), and ε over the epochs."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import Field, model_validator
+
+from convforge.geometry import ArgumentError
+from convforge.pipeline.settings.group import Group
+
+
+class _GradientDescent(Group):
+    """ε, and bounds on the gradient; at most one bound."""
+
+    learning_rate: Annotated[float, Field(gt=0)]
+    clip_value: Annotated[float, Field(gt=0)] | None
+    clip_norm: Annotated[float, Field(gt=0)] | None
+    clip_global_norm: Annotated[float, Field(gt=0)] | None
+
+    @property
+    def clipping(self) -> dict[str, Any]:
+        """Keras' argument for the bound that is set, or nothing."""
+        bounds = {
+            "clipvalue": self.clip_value,
+            "clipnorm": self.clip_norm,
+            "global_clipnorm": self.clip_global_norm,
+        }
+        return {name: bound for name, bound in bounds.items() if bound is not None}
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        if len(self.clipping) > 1:
+            allowed = "one of clip_value, clip_norm and clip_global_norm, and null for the others"
+            raise ArgumentError("clip_value", self.clip_value, allowed)
+        return self
+
+
+class SGDSettings(_GradientDescent):
+    """Equation (14)."""
+
+    name: Literal["sgd"]
+
+
+Factors: TypeAlias = dict[str, Annotated[float, Field(ge=0)]]
+
+
+class MomentumSGDSettings(_GradientDescent):
+    """Equations (15) and (16); which variables the patterns fit is known once there are some."""
+
+    name: Literal["momentum_sgd"]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    no_decay: list[str]
+    learning_rate_factors: Factors
+    decay_factors: Factors
+
+    @model_validator(mode="after")
+    def _patterns(self) -> Self:
+        for argument in ("no_decay", "learning_rate_factors", "decay_factors"):
+            for pattern in getattr(self, argument):
+                try:
+                    re.compile(pattern)
+                except re.error as error:
+                    allowed = f"a regular expression ({error})"
+                    raise ArgumentError(argument, pattern, allowed) from error
+        return self
+
+
+class ConstantSchedule(Group):
+    """ε stays."""
+
+    name: Literal["constant"]
+
+
+class CosineSchedule(Group):
+    """ε rises over the warm-up, then falls along half a cosine."""
+
+    name: Literal["cosine"]
+    warmup_epochs: Annotated[float, Field(ge=0)]
+    final_fraction: Annotated[float, Field(ge=0, le=1)]
+
+
+class StepSchedule(Group):
+    """ε is multiplied by `factor` at each of `at_epochs`."""
+
+    name: Literal["step"]
+    at_epochs: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    factor: Annotated[float, Field(gt=0, le=1)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if sorted(self.at_epochs) != self.at_epochs:
+            raise ArgumentError("at_epochs", self.at_epochs, "epochs in rising order")
+        return self
+
+
+OptimizerSettings: TypeAlias = SGDSettings | MomentumSGDSettings
+ScheduleSettings: TypeAlias = ConstantSchedule | CosineSchedule | StepSchedule

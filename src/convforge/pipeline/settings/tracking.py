@@ -1,0 +1,70 @@
+"""`tracking`: where a run is kept besides its folder."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Annotated, Literal, Self, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+
+from convforge.geometry import ArgumentError
+from convforge.pipeline.settings.group import Group
+
+
+class MLflowTracking(Group):
+    """An MLflow store."""
+
+    name: Literal["mlflow"]
+    uri: str | None
+    experiment: Annotated[str, Field(min_length=1)]
+    run_name: str | None
+    parent_run: str | None
+    patience: Annotated[float, Field(ge=0, le=3600)]
+
+    @model_validator(mode="after")
+    def _known_store(self) -> Self:
+        allowed = self.uri and refused_store(self.uri)
+        if allowed:
+            raise ArgumentError("uri", self.uri, allowed)
+        return self
+
+
+_STORES = ("postgresql", "mysql", "mssql", "databricks", "uc")
+
+
+def refused_store(uri: str) -> str | None:
+    """None for the address of a store that MLflow takes; for another, what it takes.
+
+    Example:
+        >>> refused_store("http://127.0.0.1:5000"), refused_store("sqlite:///runs.db")
+        (None, None)
+        >>> refused_store("mlruns")[:23]
+        'sqlite:///FILE, http://'
+    """
+    scheme, colon, rest = uri.partition(":")
+    name = scheme.split("+")[0].lower()
+    if name in ("http", "https"):
+        try:
+            parts = urlsplit(uri)
+            good = bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            good = False
+    elif name == "sqlite":
+        good = rest.startswith("///") and rest[3:] not in ("", ":memory:")
+    elif name in _STORES:
+        good = bool(colon) or name == "databricks"
+    else:
+        plugins = entry_points(group="mlflow.tracking_store")
+        good = bool(colon) and name not in ("", "file") and scheme in plugins.names
+    known = "sqlite:///FILE, http://HOST:PORT, https://… or a database's postgresql://…, mysql://…"
+    return None if good else f"{known} (MLflow keeps runs in plain folders no more)"
+
+
+class NoTracking(Group):
+    """Files only."""
+
+    name: Literal["none"]
+
+
+TrackingSettings: TypeAlias = MLflowTracking | NoTracking

@@ -1,0 +1,33 @@
+"""`trainer`: how long, in what portions, and how exactly."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from convforge.pipeline.settings.group import Group
+
+
+class CheckpointSettings(Group):
+    """How a run can go on after a stop."""
+
+    seconds: Annotated[float, Field(ge=0)]
+    keep: Annotated[int, Field(ge=1)]
+    monitor: Annotated[str, Field(pattern=r"^[a-z_]+$")] | None
+    resume: bool
+
+
+class TrainerSettings(Group):
+    """How long, in what portions, and how exactly."""
+
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"]
+    limit_examples: Annotated[int, Field(ge=1)] | None
+    limit_steps: Annotated[int, Field(ge=1)] | None
+    deterministic: bool
+    shuffle_megabytes: Annotated[int, Field(ge=1)]
+    input_threads: Annotated[int, Field(ge=1)] | None
+    largest_loss: Annotated[float, Field(gt=0)]
+    checkpoint: CheckpointSettings

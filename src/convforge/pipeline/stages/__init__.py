@@ -1,0 +1,1 @@
+"""Config and files in, files out; each also as `python -m convforge.pipeline.stages.NAME`."""

@@ -1,0 +1,127 @@
+"""Preprocess: image files → shards and a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from convforge.errors import InputError
+from convforge.pipeline.composition import read_params
+from convforge.pipeline.data.manifest import Manifest, is_prepared
+from convforge.pipeline.data.preparation.prepare import FORMAT, prepare
+from convforge.pipeline.data.preparation.sources import open_source
+from convforge.pipeline.filesystem.fingerprint import stamp
+from convforge.pipeline.pluralize import pluralize
+from convforge.pipeline.progress import Progress
+from convforge.pipeline.project import project_root, resolve_path
+from convforge.pipeline.ray_cluster import RayCluster
+from convforge.pipeline.report.data_card import describe_labels, write_card
+from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.stages.entry import add_workers, progress_of, run_guarded, stage_parser
+
+
+def preprocess(
+    settings: Settings,
+    out: Path,
+    root: Path,
+    progress: Progress,
+    *,
+    processes: int | None = None,
+    cluster: RayCluster | None = None,
+    once: bool = False,
+) -> Manifest:
+    """Prepare the config's data into `out`, and say what was found; see `prepare`."""
+    path = resolve_path(settings.data.path, root)
+    manifest = prepare(
+        settings.data,
+        path,
+        out,
+        progress,
+        processes=processes,
+        cluster=cluster,
+        once=once,
+        finish=lambda folder, manifest: write_card(folder, manifest, path),
+    )
+    progress.say(describe(manifest))
+    for name, split in manifest.splits.items():
+        progress.detail(
+            f"  {name}: {dict(zip(manifest.classes, split.class_counts, strict=False))}"
+        )
+    return manifest
+
+
+def describe(manifest: Manifest) -> str:
+    """One line: classes or targets, shape, sizes of the splits, what was dropped and left out."""
+    shape = "×".join(str(size) for size in manifest.image_shape)
+    sizes = ", ".join(f"{split.examples:,} {name}" for name, split in manifest.splits.items())
+    dropped, bad = manifest.counts.dropped, len(manifest.bad_items)
+    gone = f", {pluralize(dropped, 'copy', 'copies')} of held-out images dropped" if dropped else ""
+    gone += f", {pluralize(bad, 'file')} left out" if bad else ""
+    return f"{manifest.name}: {describe_labels(manifest)}, {shape} pixels, {sizes}{gone}"
+
+
+def prepared(
+    settings: Settings,
+    root: Path,
+    progress: Progress,
+    *,
+    processes: int | None = None,
+    cluster: RayCluster | None = None,
+) -> Path:
+    """A folder with the config's data prepared: made at the first use, found again after.
+
+    It lies in `outputs/data/`, keyed by the config's `data` group and by the names, sizes and dates
+    of the source's files, so commands beside DVC share it and touch nothing of DVC's.
+    """
+    source = resolve_path(settings.data.path, root)
+    follow = settings.data.follows_links
+    paths = open_source(settings.data, source).paths
+    stamps = "".join(stamp(path, follow_links=follow) for path in paths)
+    what = f"{FORMAT}{settings.data.model_dump_json()}{stamps}"
+    key = hashlib.sha256(what.encode()).hexdigest()
+    folder = root / "outputs" / "data" / f"{settings.data.name}-{key[:16]}"
+    if not is_prepared(folder):
+        # The jobs of a sweep ask for the same data at the same time.
+        preprocess(
+            settings, folder, root, progress, processes=processes, cluster=cluster, once=True
+        )
+    return folder
+
+
+def matching_manifest(settings: Settings, data: Path) -> Manifest:
+    """The manifest in `data`, if it was made by this config's `data` group.
+
+    Raises:
+        InputError: it was made by another; names the keys that differ.
+    """
+    manifest = Manifest.read(data)
+    wanted = settings.data.model_dump()
+    if manifest.config != wanted:
+        keys = [f"data.{key}" for key in wanted if manifest.config.get(key) != wanted[key]]
+        raise InputError(
+            f"{data} was prepared with another {', '.join(keys)}: run `convforge preprocess` again"
+        )
+    return manifest
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The stage's command line."""
+    parser = stage_parser("Prepare the images for training.", "out")
+    add_workers(parser)
+    arguments = parser.parse_args(argv)
+    return run_guarded(
+        lambda: preprocess(
+            read_params(arguments.params),
+            arguments.out,
+            project_root(),
+            progress_of(arguments),
+            processes=arguments.workers,
+            cluster=arguments.cluster,
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

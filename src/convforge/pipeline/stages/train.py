@@ -1,0 +1,350 @@
+"""Train: prepared data → a model, its history and its pictures, and an MLflow run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+import convforge
+from convforge.errors import DivergenceError
+from convforge.pipeline.composition import read_params
+from convforge.pipeline.data.manifest import FILE_NAME as MANIFEST
+from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.progress import Progress
+from convforge.pipeline.project import project_root, resolve_path
+from convforge.pipeline.run_folder import BEST, CONFIG, DATA, HISTORY, LAST_GOOD, MODEL, PICTURES
+from convforge.pipeline.settings.distribution import RayDistribution
+from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.settings.tracking import MLflowTracking
+from convforge.pipeline.stages.entry import progress_of, run_guarded, stage_parser
+from convforge.pipeline.stages.preprocess import matching_manifest
+from convforge.pipeline.tracking.journal import FILE_NAME as JOURNAL
+from convforge.pipeline.tracking.journal import Journal
+from convforge.pipeline.tracking.provenance import provenance_tags
+from convforge.pipeline.tracking.replay import RUN_FILE
+from convforge.pipeline.tracking.tracker import Tracker
+from convforge.pipeline.training.resume.resumable import (
+    ResumableRun,
+    forget_at_exit,
+    resumable_run,
+)
+
+if TYPE_CHECKING:
+    from convforge.pipeline.training.distribution.setup import Part
+    from convforge.pipeline.training.resume.checkpoints import Checkpoints
+    from convforge.pipeline.training.trainer import Trainer
+    from convforge.serving.predictor import ModelCard
+
+# Read for the contact sheets: a fraction of a second, whatever the size of the data.
+_MOST_SHOWN_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class RunLabel:
+    """What a run is called, and what is said of it besides its config."""
+
+    name: str
+    tags: Mapping[str, str]
+
+
+def train(
+    settings: Settings,
+    data: Path,
+    out: Path,
+    root: Path,
+    progress: Progress,
+    label: RunLabel | None = None,
+) -> Mapping[str, float]:
+    """Train the config's network on the prepared `data` and leave everything in `out`.
+
+    Goes on where an earlier process was stopped that trained the same; see `resumable_run`. With
+    `distribute=ray` the processes of a cluster do it.
+
+    Returns:
+        The figures of the last epoch.
+
+    Raises:
+        InputError: `data` was prepared by another config, a layer does not fit it, another process
+            writes `out`, or the loss is not finite.
+    """
+    if not isinstance(settings.distribute, RayDistribution):
+        return _train_here(settings, data, out, root, label, progress)
+
+    from convforge.pipeline.training import backend
+
+    matching_manifest(settings, data)
+    backend.import_keras()
+
+    import keras
+
+    from convforge.pipeline.training.distribution.ray_train import on_ray
+    from convforge.pipeline.training.distribution.setup import check_backend
+
+    check_backend(settings, keras.config.backend())
+    root = root.resolve()
+    part = partial(_train_here, settings, data.resolve(), out.resolve(), root, label)
+    return on_ray(settings.distribute, part, root, progress)
+
+
+def _train_here(
+    settings: Settings,
+    data: Path,
+    out: Path,
+    root: Path,
+    label: RunLabel | None,
+    progress: Progress,
+) -> Mapping[str, float]:
+    """In this process, alone or as one of several."""
+    from convforge.pipeline.training import backend
+
+    manifest = matching_manifest(settings, data)
+    backend.import_keras()
+
+    from convforge.pipeline.training.distribution.setup import distributed
+
+    with distributed(settings, manifest, out, root, progress) as part:
+        backend.start(
+            seed=settings.seed,
+            deterministic=settings.trainer.deterministic,
+            precision=settings.trainer.precision,
+        )
+
+        import keras
+
+        for remark in settings.warnings:
+            part.progress.say(remark)
+        with resumable_run(
+            part.settings,
+            manifest.digest,
+            keras.backend.backend(),
+            part.out,
+            part.root,
+            part.progress,
+        ) as run:
+            return _train(part, manifest, data, label, run)
+
+
+def _train(
+    part: Part, manifest: Manifest, data: Path, label: RunLabel | None, run: ResumableRun
+) -> Mapping[str, float]:
+    from convforge.pipeline.training.resume.checkpoints import Checkpoints
+    from convforge.pipeline.training.trainer import build_trainer
+
+    settings, out, root, progress = part.settings, part.out, part.root, part.progress
+    fit = build_trainer(settings, manifest, data, part.distribution)
+    checkpoints = Checkpoints(run.folder, settings.trainer.checkpoint.keep, progress.warn)
+    _forget(out)
+    config = out / CONFIG
+    config.write_text(OmegaConf.to_yaml(OmegaConf.create(dump(settings))), encoding="utf-8")
+    tracker = Tracker(settings.tracking, out, root, progress, kind="train", key=run.key)
+    journal = tracker.journal
+    if run.has_begun:
+        journal.go_on()
+    label = label or RunLabel(default_name(settings), {})
+    _begin(tracker, settings, manifest, label, root)
+    tracker.start()
+    status = "FAILED"
+    try:
+        journal.artifact(config)
+        _show_data(settings, manifest, data, root, journal, out / DATA)
+        fit = fit.run(out / HISTORY, journal, progress, tracker.wake, checkpoints)
+        card = _card(settings, manifest, fit)
+        _save(fit, out, card, journal)
+        _save_best(fit, out, card, checkpoints, journal)
+        status = "FINISHED"
+    except DivergenceError as error:
+        _save_last_good(out, _card(settings, manifest, fit), journal, error)
+        raise
+    except KeyboardInterrupt:
+        status = "KILLED"
+        progress.say("stopped; the same command goes on from here")
+        raise
+    except Exception as error:
+        if part.distribution.has_lost_one(error):
+            status = "KILLED"
+        raise
+    finally:
+        figures = _last_figures(journal)
+        journal.end(status)
+        tracker.finish()
+    progress.say(f"model: {out / MODEL}    pictures: {out / PICTURES}")
+    return figures
+
+
+def _forget(out: Path) -> None:
+    """Make `out`, without the records of a run that was there before."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (HISTORY, JOURNAL, RUN_FILE):
+        (out / name).unlink(missing_ok=True)
+    # Removed, not overwritten: what waits to be delivered may be the same file by another name.
+    for name in (MODEL, BEST, LAST_GOOD):
+        shutil.rmtree(out / name, ignore_errors=True)
+
+
+def dump(settings: Settings) -> dict[str, Any]:
+    """The settings as the config that parses to them."""
+    return settings.model_dump(mode="json", by_alias=True)
+
+
+def default_name(settings: Settings) -> str:
+    """Model and data, where nobody gave a name; a DVC experiment adds its own."""
+    given = settings.tracking.run_name if isinstance(settings.tracking, MLflowTracking) else None
+    experiment = os.environ.get("DVC_EXP_NAME")
+    name = given or f"{settings.model.name}-{settings.data.name}"
+    return f"{name} ({experiment})" if experiment else name
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots; a mapping whose keys are patterns stays one value.
+
+    Example:
+        >>> flatten({"optimizer": {"momentum": 0.9, "decay_factors": {"bias$": 2.0}}})
+        {'optimizer.momentum': 0.9, 'optimizer.decay_factors': {'bias$': 2.0}}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        # MLflow refuses the name of a parameter with a character such as $.
+        if isinstance(value, Mapping) and all(re.fullmatch(r"[\w-]+", name) for name in value):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _begin(
+    tracker: Tracker, settings: Settings, manifest: Manifest, label: RunLabel, root: Path
+) -> None:
+    tags = {
+        **provenance_tags(root),
+        "convforge.version": convforge.__version__,
+        "convforge.data_digest": manifest.digest,
+        **label.tags,
+    }
+    config = dump(settings)
+    config.pop("tracking")
+    journal = tracker.journal
+    journal.begin(
+        name=label.name, tags=tags, params=flatten(config), key=tracker.key, store=tracker.store
+    )
+    profile = {name: split.examples for name, split in manifest.splits.items()}
+    journal.dataset(
+        name=manifest.name,
+        digest=manifest.digest,
+        source=manifest.source,
+        profile={**profile, "classes": len(manifest.classes), "image": manifest.image_shape},
+    )
+
+
+def _show_data(
+    settings: Settings, manifest: Manifest, data: Path, root: Path, journal: Journal, folder: Path
+) -> None:
+    from convforge.pipeline.report.data_card import report_data
+
+    source = resolve_path(settings.data.path, root)
+    for file in report_data(data, manifest, folder, source, most_bytes=_MOST_SHOWN_BYTES):
+        journal.artifact(file, DATA)
+    # It names every image that was left out, the card a few of each kind.
+    journal.artifact(Path(shutil.copy2(data / MANIFEST, folder)), DATA)
+
+
+def _card(settings: Settings, manifest: Manifest, fit: Trainer) -> ModelCard:
+    from convforge.serving.predictor import ModelCard
+
+    return ModelCard(
+        name=settings.model.name,
+        classes=[] if fit.targets else manifest.classes,
+        targets=list(fit.targets.names) if fit.targets else [],
+        image_shape=list(fit.settings.input_shape(manifest.image_shape)),
+        stored_size=manifest.image_shape[:2],
+        geometry="center_crop" if settings.data.geometry == "center_crop" else "resize",
+        background=settings.data.background,
+        data_digest=manifest.digest,
+        version=convforge.__version__,
+    )
+
+
+def _save(fit: Trainer, out: Path, card: ModelCard, journal: Journal) -> None:
+    from convforge.pipeline.report.training_pictures import draw_training_pictures
+    from convforge.serving.predictor import save_model
+
+    save_model(out / MODEL, fit.model, card)
+    for picture in draw_training_pictures(fit, out / HISTORY, out / PICTURES):
+        journal.artifact(picture, PICTURES)
+    journal.model(out / MODEL, _signature(card.image_shape, len(card.classes or card.targets)))
+
+
+def _save_best(
+    fit: Trainer, out: Path, card: ModelCard, checkpoints: Checkpoints, journal: Journal
+) -> None:
+    """The weights of the best epoch beside those of the last."""
+    from convforge.pipeline.training.resume.state import restore
+    from convforge.serving.predictor import save_model
+
+    best = checkpoints.best()
+    if best is None:  # Its file was damaged.
+        return
+    restore(fit.trainable, best.arrays, metrics=False)
+    save_model(out / BEST, fit.model, card)
+    journal.tags({"convforge.best_epoch": str(best.position.epoch)})
+
+
+def _save_last_good(out: Path, card: ModelCard, journal: Journal, error: DivergenceError) -> None:
+    from convforge.serving.predictor import save_model
+
+    save_model(out / LAST_GOOD, error.model, card)
+    journal.tags({"convforge.error": str(error)})
+
+
+def _signature(image_shape: Sequence[int], outputs: int) -> dict[str, str]:
+    """MLflow's model signature: pixels in, one number for each output, any number of images."""
+
+    def tensor(dtype: str, shape: Sequence[int]) -> str:
+        # Without a name, so that a served model takes {"inputs": [image, …]}.
+        spec = {"dtype": dtype, "shape": [-1, *shape]}
+        return json.dumps([{"type": "tensor", "tensor-spec": spec}])
+
+    return {"inputs": tensor("uint8", image_shape), "outputs": tensor("float32", [outputs])}
+
+
+def finished_figures(out: Path) -> Mapping[str, float] | None:
+    """The figures of the last epoch of the run in `out`, if one has ended well there."""
+    journal = Journal(out)
+    last = [event for event in journal.events() if event.kind == "end"][-1:]
+    ended_well = [event.content["status"] for event in last] == ["FINISHED"]
+    return _last_figures(journal) if ended_well else None
+
+
+def _last_figures(journal: Journal) -> Mapping[str, float]:
+    figures = [event.content["values"] for event in journal.events() if event.kind == "metrics"]
+    return figures[-1] if figures else {}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The stage's command line."""
+    parser = stage_parser("Train the config's network.", "data", "out")
+    arguments = parser.parse_args(argv)
+    return run_guarded(
+        lambda: train(
+            read_params(arguments.params),
+            arguments.data,
+            arguments.out,
+            project_root(),
+            progress_of(arguments),
+        )
+    )
+
+
+if __name__ == "__main__":
+    # Before the backend is imported, so that this is the last thing that the process does.
+    forget_at_exit()
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""The parent run of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from convforge.pipeline.progress import Progress
+from convforge.pipeline.settings.tracking import MLflowTracking
+from convforge.pipeline.tracking.journal import FILE_NAME, PARENT_TAG, Journal
+from convforge.pipeline.tracking.provenance import provenance_tags
+from convforge.pipeline.tracking.replay import SWEEP_TAG
+from convforge.pipeline.tracking.tracker import Tracker
+
+# What says which job did best: of classes and signs, else of predicted numbers.
+_BEST_METRICS = (("val_accuracy", max), ("val_mae", min))
+
+
+@contextmanager
+def sweep_parent(
+    settings: MLflowTracking,
+    root: Path,
+    folder: Path,
+    overrides: Sequence[str],
+    jobs: int,
+    progress: Progress,
+    *,
+    key: str,
+    has_begun: bool,
+) -> Iterator[None]:
+    """A run that the jobs' runs name as their parent, by `key`; ended whatever becomes of them.
+
+    That of a sweep that `has_begun` goes on.
+
+    Its name is the sweep's overrides; its `best_val_accuracy`, or `best_val_mae` of a regression,
+    and the tag `best_run` say which job did best on the validation images, by the jobs' own
+    journals in `folder`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tracker = Tracker(settings, folder, root, progress, kind="sweep", key=key)
+    journal = tracker.journal
+    if has_begun:
+        journal.go_on()
+    name = settings.run_name or "sweep " + " ".join(overrides)
+    tags = {
+        **provenance_tags(root),
+        SWEEP_TAG: " ".join(overrides),
+        "convforge.jobs": str(jobs),
+    }
+    journal.begin(name=name[:250], tags=tags, params={}, key=tracker.key, store=tracker.store)
+    tracker.start()
+    status = "FAILED"
+    try:
+        yield
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        _write_best(journal, folder, tracker.key)
+        journal.end(status)
+        tracker.finish()
+
+
+def _write_best(journal: Journal, folder: Path, parent: str) -> None:
+    found = [Journal(path.parent) for path in sorted(folder.glob(f"**/{FILE_NAME}"))]
+    children = [child for child in found if _parent(child) == parent]
+    finished = [last for last in map(_last_figures, children) if last]
+    for metric, best_of in _BEST_METRICS:
+        scores = [(figures[metric], name) for name, figures in finished if metric in figures]
+        if scores:
+            score, name = best_of(scores, key=lambda pair: pair[0])
+            # By how many jobs have finished, so that a sweep that goes on has a later figure.
+            journal.metrics({f"best_{metric}": score}, len(scores))
+            journal.tags({"best_run": name})
+            return
+
+
+def _parent(journal: Journal) -> str | None:
+    first = journal.first
+    return first.content.get("tags", {}).get(PARENT_TAG) if first else None
+
+
+def _last_figures(journal: Journal) -> tuple[str, dict[str, float]] | None:
+    """Name and last figures of a run that has finished."""
+    events = list(journal.events())
+    if events[-1].content.get("status") != "FINISHED":
+        return None
+    figures = [event.content["values"] for event in events if event.kind == "metrics"]
+    return str(events[0].content["name"]), figures[-1] if figures else {}

@@ -1,0 +1,348 @@
+"""MLflow's API as requests that may be repeated: what is there already is not logged again."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import convforge
+from convforge.pipeline.tracking.journal import PARENT_TAG
+from convforge.pipeline.tracking.store import Store, artifact_location, database_file, quiet_mlflow
+
+KEY_TAG = "convforge.key"
+MLFLOW_PARENT = "mlflow.parentRunId"
+MODEL = "model"
+# MLflow's own limits.
+_PARAM_LENGTH = 6000
+_TAG_LENGTH = 8000
+_KEY_LENGTH = 250
+_LABELS_A_REQUEST = 100
+METRICS_A_REQUEST = 1000
+# Codes of answers that the same request would get again.
+_REFUSALS = (
+    "INVALID_PARAMETER_VALUE",
+    "INVALID_STATE",
+    "MALFORMED_REQUEST",
+    "RESOURCE_ALREADY_EXISTS",
+    "RESOURCE_CONFLICT",
+    "RESOURCE_DOES_NOT_EXIST",
+    "RESOURCE_LIMIT_EXCEEDED",
+)
+_REFUSED_UPLOADS = (400, 405, 411, 413, 414, 415, 422)
+
+
+class UnreachableError(Exception):
+    """No answer, or one that says nothing about the request: try again later."""
+
+
+class RefusedError(Exception):
+    """The store does not want this, however often it is sent."""
+
+
+@contextmanager
+def answers() -> Iterator[None]:
+    """Whatever MLflow raises inside, as a refusal or as no answer, with a line that says why."""
+    try:
+        yield
+    except (RefusedError, UnreachableError):
+        raise
+    except Exception as error:
+        raise (RefusedError if _is_refusal(error) else UnreachableError)(_why(error)) from error
+
+
+def _is_refusal(error: Exception) -> bool:
+    if isinstance(error, FileNotFoundError):
+        return True
+    code = getattr(error, "error_code", None)
+    if code is not None:
+        # Not of MLflow's making: what answers at this address may be another server, or a proxy.
+        foreign = type(error).__name__ != "RestException" and str(error).startswith("API request")
+        return code in _REFUSALS and not foreign
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return status in _REFUSED_UPLOADS
+
+
+def _why(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    if "Connection refused" in text:
+        return "connection refused"
+    if "imed out" in text or "timeout" in text:
+        return "no answer in time"
+    if found := re.search(r"too many (\d+) error responses", text):
+        return f"it answers with error {found[1]}"
+    if found := re.search(r"'(\w[^']*)', \w+\([^)]*\)\)+$", text):
+        return found[1]
+    return text if len(text) <= 160 else f"{text[:157]}..."
+
+
+def open_client(uri: str) -> Any:
+    """An `MlflowClient`; a local database is created by one process at a time.
+
+    Several processes that create one SQLite store at once destroy it.
+    """
+    quiet_mlflow()
+    import mlflow
+    from filelock import FileLock
+
+    database = database_file(uri)
+    if database is None:
+        return mlflow.MlflowClient(uri)
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(database.with_name(f"{database.name}.lock")):
+        client = mlflow.MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+def experiment_id(client: Any, name: str, uri: str) -> str:
+    """The id of the experiment `name`, made where it is new."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location(uri)))
+        except MlflowException:  # Another job of the sweep was faster.
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    return str(found.experiment_id)
+
+
+class MLflowStore:
+    """A store, opened at the first request.
+
+    Every method raises `RefusedError` or `UnreachableError`.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._client: Any = None
+        self._experiment: str | None = None
+
+    @property
+    def client(self) -> Any:
+        """The client."""
+        with answers():
+            if self._client is None:
+                self._client = open_client(self.store.uri)
+            return self._client
+
+    @property
+    def experiment(self) -> str:
+        """The experiment's id."""
+        with answers():
+            if self._experiment is None:
+                self._experiment = experiment_id(self.client, self.store.experiment, self.store.uri)
+            return self._experiment
+
+    def exists(self, run_id: str) -> bool:
+        """Whether the store has this run."""
+        try:
+            with answers():
+                self.client.get_run(run_id)
+        except RefusedError:
+            return False
+        return True
+
+    def runs_with(self, key: str, tag: str = KEY_TAG) -> list[Any]:
+        """All runs that carry `key` as their `tag`."""
+        runs: list[Any] = []
+        token: str | None = None
+        with answers():
+            while True:
+                page = self.client.search_runs(
+                    [self.experiment], f"tags.`{tag}` = '{key}'", page_token=token
+                )
+                runs += page
+                token = page.token
+                if not token:
+                    return runs
+
+    def create(self, key: str, name: str, time: int, tags: Mapping[str, str]) -> str:
+        """A new run; if no answer comes, there may be one all the same."""
+        with answers():
+            run = self.client.create_run(
+                self.experiment, time, tags={**tags, KEY_TAG: key}, run_name=name
+            )
+            return str(run.info.run_id)
+
+    def remove_others(self, key: str, run_id: str) -> None:
+        """Delete what a request for a run, believed lost and sent again, has left under `key`."""
+        with answers():
+            for run in self.runs_with(key):
+                if run.info.run_id != run_id:
+                    self.client.delete_run(run.info.run_id)
+
+    def adopt(self, key: str, run_id: str) -> None:
+        """Make `run_id` the parent of the runs that name `key` and came before it."""
+        with answers():
+            for child in self.runs_with(key, PARENT_TAG):
+                if MLFLOW_PARENT not in child.data.tags:
+                    self.client.set_tag(child.info.run_id, MLFLOW_PARENT, run_id)
+
+    def parent_id(self, name: str) -> str | None:
+        """The run whose key, or whose id, is `name`; None while the store has it not."""
+        found = self.runs_with(name)
+        if found:
+            return str(found[0].info.run_id)
+        return name if re.fullmatch("[0-9a-f]{32}", name) and self.exists(name) else None
+
+    def label(
+        self, run_id: str, params: Mapping[str, Any], tags: Mapping[str, str], refused: OnRefusal
+    ) -> None:
+        """Params and tags, cut to MLflow's limits."""
+        from mlflow.entities import Param, RunTag
+
+        short = {key[:_KEY_LENGTH]: str(value)[:_PARAM_LENGTH] for key, value in params.items()}
+        texts = {key[:_KEY_LENGTH]: value[:_TAG_LENGTH] for key, value in tags.items()}
+        sent = [Param(key, value) for key, value in short.items()]
+        for part in _parts(sent):
+            _one_by_one(part, lambda some: self._batch(run_id, params=some), refused)
+        for part in _parts([RunTag(key, value) for key, value in texts.items()]):
+            _one_by_one(part, lambda some: self._batch(run_id, tags=some), refused)
+
+    def _batch(self, run_id: str, **what: Any) -> None:
+        with answers():
+            self.client.log_batch(run_id, **what)
+
+    def metrics(self, run_id: str, metrics: Sequence[Any], refused: OnRefusal) -> None:
+        """At most `METRICS_A_REQUEST` figures; a store drops rows that it has."""
+        _one_by_one(metrics, lambda some: self._batch(run_id, metrics=some), refused)
+
+    def history(self, run_id: str, name: str) -> dict[int, float]:
+        """The figure's value at each step that the run has."""
+        with answers():
+            rows = self.client.get_metric_history(run_id, name)
+            return {row.step: row.value for row in rows}
+
+    def dataset(self, run_id: str, content: Mapping[str, Any]) -> None:
+        """A store has each name and digest once."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(
+            name=content["name"],
+            # MLflow keeps 36 characters; the whole digest is among the run's tags.
+            digest=content["digest"][:36],
+            source_type="local",
+            source=json.dumps({"uri": content["source"]}),
+            profile=json.dumps(content["profile"]),
+        )
+        tags = [InputTag("mlflow.data.context", "training")]
+        with answers():
+            self.client.log_inputs(run_id, [DatasetInput(dataset, tags)])
+
+    def artifact(self, run_id: str, path: Path, folder: str) -> None:
+        """A file; it overwrites itself."""
+        with answers():
+            if not path.is_file():
+                raise RefusedError(f"{path} is gone")
+            self.client.log_artifact(run_id, str(path), folder or None)
+
+    def model(
+        self, run_id: str, path: Path, signature: Mapping[str, Any], known: str | None
+    ) -> Iterator[str]:
+        """Log the model in the folder `path`; yields its id before anything is uploaded to it.
+
+        Not by MLflow's `log_model`, which makes another model when it is called again, and keeps
+        store and run for the whole process.
+        """
+        with answers():
+            import mlflow
+            from mlflow.entities import LoggedModelOutput
+            from mlflow.models import Model, ModelSignature
+
+            if not path.is_dir():
+                raise RefusedError(f"{path} is gone")
+            model = self._logged_model(run_id, known)
+            yield model.model_id
+            if not any(
+                output.model_id == model.model_id
+                for output in self.client.get_run(run_id).outputs.model_outputs
+            ):
+                self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+            # It asks for an input example, which makes logging fail or run the model.
+            warnings.filterwarnings("ignore", ".*An input example was not provided", UserWarning)
+            with tempfile.TemporaryDirectory() as folder:
+                local = Path(folder) / MODEL
+                mlflow.pyfunc.save_model(
+                    str(local),
+                    loader_module="convforge.serving",
+                    data_path=str(path),
+                    mlflow_model=Model(
+                        artifact_path=model.artifact_location,
+                        model_uuid=model.model_id,
+                        run_id=run_id,
+                        model_id=model.model_id,
+                    ),
+                    signature=ModelSignature.from_dict(dict(signature)),
+                    pip_requirements=[f"convforge=={convforge.__version__}"],
+                )
+                self.client.log_model_artifacts(model.model_id, str(local))
+            self.client.finalize_logged_model(model.model_id, "READY")
+
+    def _logged_model(self, run_id: str, known: str | None) -> Any:
+        there = self._models(run_id)
+        for model in there:
+            if model.model_id == known:
+                return model
+        if there:
+            return there[0]
+        params = self.client.get_run(run_id).data.params
+        return self.client.create_logged_model(
+            self.experiment, name=MODEL, source_run_id=run_id, params=params
+        )
+
+    def _models(self, run_id: str) -> list[Any]:
+        # A run has one or two: the second is a lost request's.
+        return list(
+            self.client.search_logged_models([self.experiment], f"source_run_id = '{run_id}'")
+        )
+
+    def remove_other_models(self, run_id: str, model_id: str) -> None:
+        """Delete what a request for a model, believed lost and sent again, has left."""
+        with answers():
+            for model in self._models(run_id):
+                if model.model_id != model_id:
+                    self.client.delete_logged_model(model.model_id)
+
+    def terminate(self, run_id: str, status: str, time: int) -> None:
+        """The run has ended."""
+        with answers():
+            self.client.set_terminated(run_id, status, time)
+
+    def reopen(self, run_id: str) -> None:
+        """The run goes on."""
+        with answers():
+            self.client.update_run(run_id, status="RUNNING")
+
+
+#: What was refused, and why.
+OnRefusal = Callable[[str, str], None]
+
+
+def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), _LABELS_A_REQUEST):
+        yield items[start : start + _LABELS_A_REQUEST]
+
+
+def _one_by_one(
+    items: Sequence[Any], send: Callable[[Sequence[Any]], None], refused: OnRefusal
+) -> None:
+    """Send `items` together; where the store refuses them, each alone, so that the good arrive."""
+    if not items:
+        return
+    try:
+        send(items)
+    except RefusedError as error:
+        if len(items) == 1:
+            refused(items[0].key, str(error))
+            return
+        for item in items:
+            _one_by_one([item], send, refused)

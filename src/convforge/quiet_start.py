@@ -1,0 +1,49 @@
+"""Importing Keras and its backend without the lines that TensorFlow writes at its start."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# What TensorFlow's C++ says at informational and warning level, and absl's preface to it.
+_START_UP_NOISE = re.compile(
+    rb"^(I\d{4} |W\d{4} |WARNING: All log messages before absl|To enable )"
+)
+
+
+def import_quietly(*packages: str) -> None:
+    """Import `packages` without TensorFlow's start-up lines.
+
+    TensorFlow 2.21 writes some of them to the process's standard error before it reads
+    TF_CPP_MIN_LOG_LEVEL, so while it is imported they are held back. Everything else that is
+    written meanwhile, errors above all, is passed on.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if all(package in sys.modules for package in packages):
+        return
+    with _without_start_up_noise():
+        for package in packages:
+            importlib.import_module(package)
+
+
+@contextmanager
+def _without_start_up_noise() -> Iterator[None]:
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(original, 2)
+            os.close(original)
+            held.seek(0)
+            for line in held:
+                if not _START_UP_NOISE.match(line):
+                    os.write(2, line)
