@@ -1,4 +1,4 @@
-"""What imports what: the layers of the house, light starts, and registration with Keras."""
+"""What the library may import, light starts, and registration with Keras."""
 
 from __future__ import annotations
 
@@ -14,20 +14,7 @@ import convforge
 
 SOURCE = Path(convforge.__file__).parent
 
-# From the ground up. A part may import itself and what stands before it.
 LIBRARY = ["geometry", "layers", "losses", "optimizers", "augment", "models"]
-PIPELINE = [
-    "errors",
-    "wording",
-    "settings",
-    "progress",
-    "ray_cluster",
-    "data",
-    "tracking",
-    "training",
-    "report",
-    "stages",
-]
 # What the library's parts may import of one another.
 ALLOWED = {
     "geometry": set(),
@@ -78,35 +65,6 @@ def test_the_library_half_imports_keras_numpy_and_nothing_of_the_pipeline(part: 
             assert own in {None, part, *ALLOWED[part]}, f"{file.name} imports {module}"
 
 
-def test_every_part_of_the_package_has_its_place() -> None:
-    parts = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or path.is_dir()}
-    rest = {"__init__", "__pycache__", "cli", "composition", "prediction", "registration"}
-    assert parts - rest == {*LIBRARY, *PIPELINE, "serving"} - rest
-
-
-@pytest.mark.parametrize(
-    ("part", "above"),
-    [
-        ("errors", {"settings", "data", "tracking", "training", "report", "stages", "cli"}),
-        ("progress", {"settings", "data", "tracking", "training", "report", "stages", "cli"}),
-        ("ray_cluster", {"settings", "data", "tracking", "training", "report", "stages", "cli"}),
-        ("settings", {"composition", "data", "tracking", "training", "report", "stages", "cli"}),
-        ("composition", {"data", "tracking", "training", "report", "stages", "cli"}),
-        ("data", {"composition", "tracking", "training", "report", "stages", "cli"}),
-        ("tracking", {"composition", "data", "training", "report", "stages", "cli"}),
-        ("stages", {"cli"}),
-        ("training", {"cli"}),
-        ("report", {"cli"}),
-        ("prediction", {"stages", "report", "tracking", "cli"}),
-        ("serving", {"stages", "report", "tracking", "cli"}),
-    ],
-)
-def test_no_import_of_the_pipeline_points_upwards(part: str, above: set[str]) -> None:
-    for file in _files(part):
-        upwards = {module for module in _imports(file) if _part(module) in above}
-        assert not upwards, f"{file.name} imports {upwards}"
-
-
 def _run(code: str, **environment: str) -> str:
     """What `code` prints in a fresh interpreter."""
     done = subprocess.run(
@@ -144,7 +102,7 @@ foreign = after - before - set(sys.stdlib_module_names) - {"convforge"}
 parts = {name.split(".")[1] for name in sys.modules if name.startswith("convforge.")}
 print(sorted(foreign), sorted(parts))
 """
-    parts = ["augment", "geometry", "layers", "losses", "models", "optimizers", "registration"]
+    parts = ["augment", "geometry", "keras_registry", "layers", "losses", "models", "optimizers"]
     assert _run(code, KERAS_BACKEND=backend).splitlines()[-1] == f"[] {parts}"
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from convforge.errors import InputError, UnfinishedError
+from convforge.pipeline.filesystem.atomic_file import flush
+from convforge.pipeline.filesystem.lock import BusyError, hold
 
 #: A file in it that says what its content follows from.
 KEY = "key"
@@ -27,10 +26,9 @@ def locked(out: Path, *, wait: bool) -> Iterator[None]:
         out.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(f"{out} cannot be written: {error.filename} is not a folder") from error
-    lock = FileLock(out.with_name(f".{out.name}.lock"))
     try:
-        held = lock.acquire(timeout=-1 if wait else 0)
-    except Timeout as error:
+        held = hold(out.with_name(f".{out.name}.lock"), seconds=-1 if wait else 0)
+    except BusyError as error:
         raise InputError(f"another process is writing {out}: wait for its end") from error
     with held:
         yield
@@ -83,12 +81,3 @@ def _install(work: Path, out: Path) -> None:
     flush(out.parent)
     (out / KEY).unlink()
     shutil.rmtree(before, ignore_errors=True)
-
-
-def flush(path: Path) -> None:
-    """Have the file or folder `path` on the disk, and not in memory only."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -22,7 +22,7 @@ import ml_dtypes  # noqa: F401  NumPy then knows bfloat16
 import numpy as np
 from numpy.typing import NDArray
 
-from convforge.pipeline.filesystem.atomic_folder import flush
+from convforge.pipeline.filesystem.atomic_file import flush
 
 _ARRAYS, _STATE = "arrays.npz", "state.json"
 _NAME = re.compile(r"(\d+)-(\d+)")
