@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -20,11 +21,13 @@ import pytest
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
+import convforge
 from convforge.pipeline import cli
 from convforge.pipeline.progress import Progress, Task, Verbosity
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.stages.train import dump, train
 from convforge.pipeline.tracking.journal import PARENT_TAG
+from convforge.pipeline.training.resume import code_fingerprint
 from convforge.pipeline.training.resume.resumable import ResumableRun, resumable_run
 from convforge.serving.predictor import load_predictor
 
@@ -174,23 +177,132 @@ class StoppedError(Exception):
     """As a bug would."""
 
 
+def stopped_run(
+    settings: Settings, root: Path, digest: str = "data", progress: Progress = QUIET
+) -> ResumableRun:
+    """A run that stops at its first checkpoint, with an error that says nothing of its config."""
+    found = []
+    try:
+        with resumable_run(settings, digest, "jax", root / "run", root, progress) as run:
+            (run.folder / "newest").mkdir(exist_ok=True)
+            found.append(run)
+            raise StoppedError
+    except StoppedError:
+        return found[0]
+
+
 def test_a_stopped_run_is_found_again_unless_the_config_says_not_to_resume(
     compose: Callable[..., Settings], settings: Settings, tmp_path: Path
 ) -> None:
     anew = compose(*NET, "tracking=none", "trainer.checkpoint.resume=false")
-
-    def stopped(wanted: Settings) -> ResumableRun:
-        with resumable_run(wanted, "data", "jax", tmp_path / "run", tmp_path, QUIET) as run:
-            (run.folder / "newest").mkdir(exist_ok=True)
-            raise StoppedError(run)
-
-    found = []
-    for wanted in (settings, settings, anew):
-        with pytest.raises(StoppedError) as stop:
-            stopped(wanted)
-        found.append(stop.value.args[0])
+    found = [stopped_run(wanted, tmp_path) for wanted in (settings, settings, anew)]
     assert [run.has_begun for run in found] == [False, True, False]
     assert found[0].key == found[1].key != found[2].key
+
+
+def test_other_data_begin_anew(settings: Settings, tmp_path: Path, capfd: Any) -> None:
+    """Weights that have seen two data sets belong to neither."""
+    found = [
+        stopped_run(settings, tmp_path, digest, Progress()) for digest in ("one", "one", "other")
+    ]
+    assert [run.has_begun for run in found] == [False, True, False]
+    assert found[0].key == found[1].key != found[2].key
+    assert "this one begins anew: data one → other" in capfd.readouterr().err
+
+
+@pytest.fixture
+def changed_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]:
+    """Makes a later run find other code: a copy of the package in which a file has changed."""
+
+    def change() -> None:
+        folder = tmp_path / "convforge"
+        shutil.copytree(Path(convforge.__file__).parent, folder)
+        with (folder / "layers" / "prelu.py").open("a", encoding="utf-8") as file:
+            file.write("\n# changed\n")
+        monkeypatch.setattr(convforge, "__file__", str(folder / "__init__.py"))
+
+    return change
+
+
+def test_other_code_begins_anew_and_the_changed_file_is_named(
+    settings: Settings,
+    digits: Path,
+    tmp_path: Path,
+    whole: Path,
+    changed_code: Callable[[], None],
+    capfd: Any,
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, digits, tmp_path / "run", tmp_path, StoppedProgress(STEPS + 2))
+    changed_code()
+    train(settings, digits, tmp_path / "run", tmp_path, Progress())
+    said = capfd.readouterr().err
+    assert "goes on" not in said.replace("other_code goes on", "")
+    assert re.search(
+        r"a stopped run had other code, and this one begins anew: "
+        r"convforge/layers/prelu\.py [0-9a-f]{16} → [0-9a-f]{16} \(.* keeps it",
+        said,
+    )
+    assert same(tmp_path / "run", whole), "the comment has changed nothing but the checksum"
+
+
+def test_another_version_of_a_package_begins_anew_and_is_named(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    def stopped() -> bool:
+        return stopped_run(settings, tmp_path, progress=Progress()).has_begun
+
+    assert [stopped(), stopped()] == [False, True]
+    for package in ("keras", "jaxlib", "numpy"):
+        with monkeypatch.context() as patched:
+            real = code_fingerprint._version
+            patched.setattr(
+                code_fingerprint,
+                "_version",
+                lambda name, real=real, other=package: "0.1" if name == other else real(name),
+            )
+            assert not stopped()
+        assert f"{package} {real(package)} → 0.1" in capfd.readouterr().err
+    assert stopped(), "with the packages of the beginning it goes on"
+
+
+def test_it_goes_on_with_other_code_where_the_config_says_so_and_is_tagged(
+    compose: Callable[..., Settings],
+    settings: Settings,
+    digits: Path,
+    tmp_path: Path,
+    changed_code: Callable[[], None],
+    capfd: Any,
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, digits, tmp_path / "run", tmp_path, StoppedProgress(STEPS + 2))
+    changed_code()
+    forced = compose(*NET, "tracking=none", "trainer.checkpoint.resume=other_code")
+    with pytest.raises(KeyboardInterrupt):
+        train(forced, digits, tmp_path / "run", tmp_path, StoppedProgress(1))
+    assert "goes on with other code than it began with: convforge/layers/prelu.py" in (
+        capfd.readouterr().err
+    )
+    # The code is that of the last stop now, and the tag stays.
+    train(settings, digits, tmp_path / "run", tmp_path, Progress())
+    assert "goes on after epoch 1" in capfd.readouterr().err
+    events = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").open()]
+    tags = {key: tag for event in events for key, tag in event.get("tags", {}).items()}
+    assert tags["convforge.resumed_with_other_code"].startswith("convforge/layers/prelu.py ")
+
+
+def test_a_checkpoint_of_before_there_were_fingerprints_is_told_of_and_not_used(
+    settings: Settings, tmp_path: Path, capfd: Any
+) -> None:
+    run = stopped_run(settings, tmp_path)
+    record = json.loads((run.folder / "run.json").read_text())
+    old = run.folder.rename(run.folder.with_name(run.folder.name.split("-")[0]))
+    del record["code"], record["other_code"]
+    (old / "run.json").write_text(json.dumps({**record, "version": "0.1.0"}))
+    with resumable_run(settings, "data", "jax", tmp_path / "run", tmp_path, Progress()) as anew:
+        assert not anew.has_begun
+    said = capfd.readouterr().err
+    assert "other code, and this one begins anew: code of convforge 0.1.0, not kept" in said
 
 
 def test_the_best_epoch_is_kept_by_the_figure_that_the_config_names(

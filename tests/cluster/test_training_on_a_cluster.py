@@ -18,7 +18,7 @@ from convforge.pipeline.settings.distribution import RayDistribution
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.tracking.journal import Journal
 from convforge.pipeline.training.distribution.ray_train import RayPart, check_devices, result_of
-from convforge.pipeline.training.resume.code_fingerprint import code_identity
+from convforge.pipeline.training.resume.code_fingerprint import code_fingerprint
 
 _WHY_NOT = unavailable()
 HERE = Path(__file__).parent
@@ -105,11 +105,12 @@ def test_a_machine_with_another_project_or_other_code_is_refused(tmp_path: Path)
     def never(progress: Progress) -> None:
         raise AssertionError
 
-    here = code_identity()
+    here = code_fingerprint("jax")
     with pytest.raises(InputError, match=r"has no folder .*/missing: the project must lie on"):
         RayPart(never, tmp_path / "missing", str(tmp_path), here, Verbosity.QUIET, None, 5)()
-    other = here | {"keras": "3.0", "source": "0"}
-    told = rf"has source {here['source']}, not 0, keras {here['keras']}, not 3.0: install the same"
+    file = "convforge/layers/prelu.py"
+    other = here | {"keras": "3.0", file: "0"}
+    told = rf"other code, keras 3.0 → {here['keras']}, {file} 0 → {here[file]}: install the same"
     with pytest.raises(InputError, match=told):
         RayPart(never, tmp_path, str(tmp_path), other, Verbosity.QUIET, None, 5)()
 

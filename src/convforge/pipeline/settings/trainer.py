@@ -15,7 +15,8 @@ class CheckpointSettings(Group):
     seconds: Annotated[float, Field(ge=0)]
     keep: Annotated[int, Field(ge=1)]
     monitor: Annotated[str, Field(pattern=r"^[a-z_]+$")] | None
-    resume: bool
+    #: `other_code` also where the code or the packages are no longer those of the beginning.
+    resume: bool | Literal["other_code"]
 
 
 class TrainerSettings(Group):

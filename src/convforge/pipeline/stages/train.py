@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from convforge.pipeline.training.trainer import Trainer
     from convforge.serving.predictor import ModelCard
 
+#: What of code or packages has changed within the run: it is no exact one.
+OTHER_CODE_TAG = "convforge.resumed_with_other_code"
 # Read for the contact sheets: a fraction of a second, whatever the size of the data.
 _MOST_SHOWN_BYTES = 64 << 20
 
@@ -152,6 +154,8 @@ def _train(
         journal.go_on()
     label = label or RunLabel(default_name(settings), {})
     _begin(tracker, settings, manifest, label, root)
+    if run.other_code:
+        journal.tags({OTHER_CODE_TAG: run.other_code})
     tracker.start()
     status = "FAILED"
     try:

@@ -22,7 +22,7 @@ from convforge.geometry import ArgumentError
 from convforge.pipeline.data.manifest import Manifest
 from convforge.pipeline.settings.distribution import ProcessDistribution, is_address
 from convforge.pipeline.settings.run import Settings, changed_keys
-from convforge.pipeline.training.resume.code_fingerprint import code_identity
+from convforge.pipeline.training.resume.code_fingerprint import code_fingerprint
 
 T = TypeVar("T")
 
@@ -191,7 +191,7 @@ def run_identity(settings: Settings, manifest: Manifest) -> dict[str, Any]:
         config["distribute"].pop(key, None)
     # It changes no weight, and only the first process tracks.
     del config["tracking"]
-    return {**config, "data digest": manifest.digest, "code": code_identity()}
+    return {**config, "data digest": manifest.digest, "code": code_fingerprint("jax")}
 
 
 def check_same(identity: Mapping[str, Any]) -> None:

@@ -27,7 +27,7 @@ from convforge.geometry import ArgumentError
 from convforge.pipeline.progress import Progress, Verbosity
 from convforge.pipeline.ray_cluster import RayCluster, carried_environment
 from convforge.pipeline.settings.distribution import ProcessDistribution, RayDistribution
-from convforge.pipeline.training.resume.code_fingerprint import code_identity
+from convforge.pipeline.training.resume.code_fingerprint import changed_code, code_fingerprint
 
 T = TypeVar("T")
 
@@ -57,7 +57,13 @@ def on_ray(
         _relayed(progress) as lines,
     ):
         part = RayPart(
-            train, root, str(Path.cwd()), code_identity(), progress.verbosity, lines, asked.patience
+            train,
+            root,
+            str(Path.cwd()),
+            code_fingerprint("jax"),
+            progress.verbosity,
+            lines,
+            asked.patience,
         )
         left = asked.retries
         while True:
@@ -130,12 +136,9 @@ class RayPart(Generic[T]):
                     f"{name} has no folder {folder}: the project must lie on storage that all "
                     "machines of the cluster share, at the same path"
                 )
-        here = code_identity()
-        other = [
-            f"{key} {here[key]}, not {code}" for key, code in self.code.items() if here[key] != code
-        ]
+        other = changed_code(self.code, code_fingerprint("jax"))
         if other:
-            raise InputError(f"{name} has {', '.join(other)}: install the same there")
+            raise InputError(f"{name} has other code, {', '.join(other)}: install the same there")
 
     def _progress(self, leads: bool) -> Progress:
         if not leads:

@@ -1,27 +1,85 @@
-"""The code that the weights depend on, to be compared between machines."""
+"""What the weights depend on besides config and data: our own source and others' packages."""
 
 from __future__ import annotations
 
-import hashlib
-from importlib.metadata import version
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import convforge
+from convforge.pipeline.filesystem import checksum
+from convforge.pipeline.pluralize import pluralize
 
-# What the weights depend on besides our own code.
-_PACKAGES = ("jax", "jaxlib", "keras", "numpy", "tensorflow")
+# Of our own files, those that an iteration runs through: the library, what reads the shards, the
+# settings, and the training. Pictures, tracking, sweeps and the command line decide nothing of it.
+_PARTS = (
+    *("geometry.py", "layers", "losses.py", "optimizers", "augment", "models"),
+    "serving/decode.py",
+    *("pipeline/settings", "pipeline/data/decoding.py", "pipeline/data/tfrecord.py"),
+    *("pipeline/data/reading", "pipeline/training", "pipeline/stages/train.py"),
+)
+# Which devices' processes there are is no matter of the weights.
+_NO_PARTS = ("pipeline/training/distribution/ray_train.py",)
+# tf.data reads and augments, whatever the backend is.
+_PACKAGES = {
+    "tensorflow": ("keras", "numpy", "tensorflow"),
+    "jax": ("keras", "numpy", "jax", "jaxlib", "tensorflow"),
+    "torch": ("keras", "numpy", "torch", "tensorflow"),
+}
+_MOST_NAMED = 6
 
 
-def code_identity() -> dict[str, str]:
-    """Versions by package, and a checksum of this package's own files."""
-    packages = {name: version(name) for name in _PACKAGES}
-    return {"convforge": convforge.__version__, "source": source_digest(), **packages}
+def code_fingerprint(backend: str | None) -> dict[str, str]:
+    """Versions by package, and the checksums of our own files by name, that the weights depend on.
+
+    Args:
+        backend: Keras', or None for all that are installed.
+    """
+    return {**package_versions(backend), **source_checksums()}
 
 
-def source_digest() -> str:
-    """A checksum of this package's own code."""
+def package_versions(backend: str | None) -> dict[str, str]:
+    """The versions of Keras, NumPy and what computes; `none` where a package is not installed."""
+    names = _PACKAGES["tensorflow"] if backend is None else _PACKAGES[backend]
+    others = ("jax", "jaxlib", "torch") if backend is None else ()
+    return {name: _version(name) for name in (*names, *others)}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"
+
+
+def source_checksums() -> dict[str, str]:
+    """The checksum of each file that trains, by its name in the package."""
     folder = Path(convforge.__file__).parent
-    digest = hashlib.sha256()
-    for file in sorted(folder.rglob("*.py")):
-        digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:16]
+    files = [file for part in _PARTS for file in _files(folder / part)]
+    names = {file.relative_to(folder).as_posix(): file for file in files}
+    return {
+        f"convforge/{name}": checksum.of_file(file)[:16]
+        for name, file in names.items()
+        if name not in _NO_PARTS
+    }
+
+
+def _files(part: Path) -> list[Path]:
+    return [part] if part.suffix else sorted(part.rglob("*.py"))
+
+
+def changed_code(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Where two fingerprints differ, as `name old → new`; a few by name, the others by number.
+
+    Example:
+        >>> before = {"keras": "3.14.0", "numpy": "2.4.0"}
+        >>> changed_code(before, {"keras": "3.15.0", "numpy": "2.4.0"})
+        ['keras 3.14.0 → 3.15.0']
+    """
+    changes = [
+        f"{name} {before.get(name, 'none')} → {after.get(name, 'none')}"
+        for name in dict.fromkeys([*before, *after])
+        if before.get(name) != after.get(name)
+    ]
+    rest = len(changes) - _MOST_NAMED
+    return changes if rest <= 0 else [*changes[:_MOST_NAMED], f"{pluralize(rest, 'other file')}"]

@@ -1,14 +1,14 @@
 """Runs that have not ended: where their checkpoints lie until they do.
 
 DVC empties a stage's folder before it runs the stage, and Hydra names a new one for every command,
-so a run's state is kept below `outputs/unfinished/`, by what the run is: its config, its data and
-its backend. The same command finds it there, whatever stopped the one before.
+so a run's state is kept below `outputs/unfinished/`, by what the run is: its config, its data, its
+backend, and the code and packages that train it. The same command finds it there, whatever stopped
+the one before.
 """
 
 from __future__ import annotations
 
 import atexit
-import hashlib
 import json
 import os
 import shutil
@@ -21,13 +21,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-import convforge
 from convforge.errors import DivergenceError, InputError
+from convforge.pipeline.filesystem import checksum
+from convforge.pipeline.filesystem.atomic_file import write_text
+from convforge.pipeline.filesystem.lock import BusyError, hold, is_held
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.project import workspace_root
 from convforge.pipeline.settings.run import Settings, changed_keys
+from convforge.pipeline.training.resume.code_fingerprint import changed_code, code_fingerprint
 
 _FOLDER = Path("outputs") / "unfinished"
 _RECORD = "run.json"
@@ -42,11 +43,14 @@ class ResumableRun:
         folder: of its checkpoints; of a sweep, its jobs'.
         key: what it is called in every store.
         has_begun: whether an earlier process has worked on it.
+        other_code: what of the code and the packages has changed on the way, where it goes on all
+            the same.
     """
 
     folder: Path
     key: str
     has_begun: bool
+    other_code: str | None = None
 
 
 @contextmanager
@@ -72,31 +76,33 @@ def resumable_run(
     folder = workspace_root(root) / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     identity = {"config": _config(settings), "data": digest, "backend": backend}
+    code = code_fingerprint(backend)
     with ExitStack() as stack:
         stack.enter_context(_alone(folder, out))
-        own = stack.enter_context(_own_folder(folder, _hash(identity)))
+        name = _name_of(folder, identity, code, settings.trainer.checkpoint.resume)
+        own = stack.enter_context(_own_folder(folder, name))
         if not settings.trainer.checkpoint.resume:
             _empty(own)
         record = _read(own)
         if record.get("ended") and _lives(record["ended"]):
             _empty(own)
             record = {}
-        _tell_of_others(folder, own, out, identity, progress)
+        _tell_of_others(folder, own, out, identity | {"code": code}, progress)
         begun = record.get("key") is not None
-        if begun and record["version"] != convforge.__version__:
-            progress.warn(
-                f"the run was begun by convforge {record['version']}: "
-                "trainer.checkpoint.resume=false begins it again"
-            )
+        changes = changed_code(record["code"], code) if begun else []
+        mixed = "; ".join([*record.get("other_code", "").split("; "), *changes]).strip("; ")
+        if changes:
+            progress.warn(f"goes on with other code than it began with: {', '.join(changes)}")
         record = {
             "key": record.get("key") or uuid.uuid4().hex,
-            "version": record.get("version", convforge.__version__),
             "out": str(out.resolve()),
+            "other_code": mixed,
             **identity,
+            "code": code,
         }
         _write(own, record)
         try:
-            yield ResumableRun(own, str(record["key"]), begun)
+            yield ResumableRun(own, str(record["key"]), begun, mixed or None)
         except BaseException as error:
             if isinstance(error, DivergenceError) or not any(own.glob("*/")):
                 _empty(own)
@@ -162,20 +168,26 @@ def resumable_sweep(
     folder = workspace_root(root) / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     identity = {"jobs": [_config(job) for job in jobs], "overrides": list(overrides)}
-    with _own_folder(folder, f"sweep-{_hash(identity)}") as own:
+    resume = jobs[0].trainer.checkpoint.resume
+    # Which backend its jobs import, nobody knows yet.
+    code = code_fingerprint(None)
+    name = _name_of(folder, identity, code, resume, prefix="sweep-")
+    with _own_folder(folder, name) as own:
         record = _read(own)
         there = Path(record.get("out", ""))
-        begun = "key" in record and there.is_dir() and jobs[0].trainer.checkpoint.resume
+        begun = "key" in record and there.is_dir() and bool(resume)
         if not begun:
             record = {"key": uuid.uuid4().hex, "out": str(out)}
-            _write(own, record)
+        record["code"] = code
+        _write(own, record)
         yield ResumableRun(Path(record["out"]), record["key"], begun)
         _empty(own)
 
 
 def has_stopped_run(out: Path, root: Path) -> bool:
     """Whether a run into `out` was stopped, or has ended without being told so."""
-    return any(_records_of(workspace_root(root) / _FOLDER, out))
+    there = _records(workspace_root(root) / _FOLDER)
+    return any(record.get("out") == str(out.resolve()) for _, record in there)
 
 
 def _config(settings: Settings) -> dict[str, Any]:
@@ -188,23 +200,43 @@ def _config(settings: Settings) -> dict[str, Any]:
     return config
 
 
+def _name_of(
+    folder: Path,
+    identity: Mapping[str, Any],
+    code: Mapping[str, str],
+    resume: bool | str,
+    prefix: str = "",
+) -> str:
+    """The folder of the run with this identity: one that there is, with this code, or a new one.
+
+    Where `resume` allows other code, the one that was written last will do.
+    """
+    begun = f"{prefix}{_hash(identity)}"
+    there = dict(_records(folder, f"{begun}-*"))
+    for path, record in there.items():
+        if record.get("code") == code:
+            return path.name
+    if resume == "other_code" and there:
+        return max(there, key=lambda path: (path / _RECORD).stat().st_mtime).name
+    return f"{begun}-{checksum.of_json(code)[:8]}"
+
+
 def _hash(identity: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    return checksum.of_json(identity)[:16]
 
 
 @contextmanager
 def _alone(folder: Path, out: Path) -> Iterator[None]:
-    name = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:16]
-    lock = FileLock(folder / f".{name}.lock")
+    path = folder / f".{checksum.of_text(str(out.resolve()))[:16]}.lock"
     try:
-        lock.acquire(blocking=False)
-    except Timeout:
+        lock = hold(path)
+    except BusyError:
         raise InputError(f"another run is writing {out}: wait for its end") from None
     try:
         yield
     finally:
         # Whoever has opened it meanwhile finds it gone, and tries another.
-        Path(lock.lock_file).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         lock.release()
 
 
@@ -214,10 +246,9 @@ def _own_folder(folder: Path, name: str) -> Iterator[Path]:
     for number in count(1):
         own = folder / (name if number == 1 else f"{name}-{number}")
         own.mkdir(exist_ok=True)
-        lock = FileLock(own / _LOCK)
         try:
-            lock.acquire(blocking=False)
-        except Timeout:
+            lock = hold(own / _LOCK)
+        except BusyError:
             continue
         try:
             yield own
@@ -236,19 +267,15 @@ def _read(own: Path) -> dict[str, Any]:
         return {}
 
 
-def _records_of(folder: Path, out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The stopped runs and sweeps into `out`: where each lies, and its record."""
-    for path in sorted(folder.glob(f"[!.]*/{_RECORD}")):
+def _records(folder: Path, names: str = "[!.]*") -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The stopped runs and sweeps: where each lies, and its record."""
+    for path in sorted(folder.glob(f"{names}/{_RECORD}")):
         with suppress(OSError, ValueError):
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if record.get("out") == str(out.resolve()):
-                yield path.parent, record
+            yield path.parent, dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _write(own: Path, record: Mapping[str, Any]) -> None:
-    new = own / f"{_RECORD}.new"
-    new.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    new.replace(own / _RECORD)
+    write_text(own / _RECORD, json.dumps(record, indent=2) + "\n")
 
 
 def _empty(own: Path) -> None:
@@ -262,15 +289,30 @@ def _empty(own: Path) -> None:
 def _tell_of_others(
     folder: Path, own: Path, out: Path, identity: Mapping[str, Any], progress: Progress
 ) -> None:
-    """Say which runs into `out` were stopped and are not the one that goes on, and why not."""
-    for place, other in _records_of(folder, out):
-        if place == own or "config" not in other:
+    """Say which stopped runs are not the one that goes on, and why not.
+
+    Those into `out`, and those of the same config and data that other code has begun.
+    """
+    for place, other in _records(folder):
+        if place == own or "config" not in other or is_held(place / _LOCK):
             continue
-        changes = changed_keys(other["config"], identity["config"])
+        settings = changed_keys(other["config"], identity["config"])
         for name in ("data", "backend"):
             if other[name] != identity[name]:
-                changes.append(f"{name} {other[name][:12]} → {str(identity[name])[:12]}")
+                settings.append(f"{name} {other[name][:12]} → {str(identity[name])[:12]}")
+        if settings and other.get("out") != str(out.resolve()):
+            continue
+        # Before there were fingerprints, the version was all that was kept.
+        code = changed_code(other.get("code", {}), identity["code"]) if "code" in other else []
+        if "code" not in other:
+            code = [f"code of convforge {other.get('version', 'unknown')}, not kept"]
+        if not settings and not code:
+            continue
+        what = " and ".join(
+            word for word, there in (("settings", settings), ("code", code)) if there
+        )
+        hint = "" if settings else "; trainer.checkpoint.resume=other_code goes on all the same"
         progress.say(
-            f"a stopped run had other settings, and this one begins anew: {', '.join(changes)} "
-            f"({place} keeps it)"
+            f"a stopped run had other {what}, and this one begins anew: "
+            f"{', '.join([*settings, *code])} ({place} keeps it{hint})"
         )
