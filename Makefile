@@ -8,22 +8,33 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-slow lint ui clean
+.PHONY: help repro test test-backends test-package test-lowest test-slow lint ui clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-repro: $(VENV)/.installed ## compose, preprocess, train, evaluate whatever is out of date
-	@[ -d data ] || $(BIN)/dvc pull --quiet data.dvc
+repro: $(VENV)/.installed | data ## compose, preprocess, train, evaluate whatever is out of date
 	@$(BIN)/dvc repro
 	@$(BIN)/convforge results
 
-test: $(VENV)/.installed-dev ## the test suite
-	@[ -d data ] || $(BIN)/dvc pull --quiet data.dvc
+test: $(VENV)/.installed-dev | data ## the test suite
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
-test-slow: $(VENV)/.installed-dev ## the tests that take minutes, with what they count
-	@[ -d data ] || $(BIN)/dvc pull --quiet data.dvc
+test-backends: $(VENV)/.installed-torch | data ## the layers' tests on JAX and PyTorch, and beside PyTorch's own
+	$(BIN)/pytest -m backends
+
+test-package: $(VENV)/.installed-dev ## the wheel in an environment with Keras, NumPy and JAX alone
+	$(BIN)/pytest -m package
+
+test-lowest: | data ## the lowest versions that pyproject.toml allows: of the library, of the pipeline
+	$(call lowest,$(LIBRARY_LOWEST),jax testing)
+	KERAS_BACKEND=jax $(LIBRARY_LOWEST)/bin/python -m pytest -m "not slow and not backends" \
+	  tests/layers tests/losses tests/optimizers tests/test_geometry.py
+	$(call lowest,$(PIPELINE_LOWEST),pipeline testing)
+	$(PIPELINE_LOWEST)/bin/python -m pytest tests/test_composition.py tests/test_training.py \
+	  tests/tracking/test_runs.py tests/data/test_preparation.py
+
+test-slow: $(VENV)/.installed-dev | data ## the tests that take minutes, with what they count
 	$(BIN)/pytest -m slow -s
 
 lint: $(VENV)/.installed-dev ## style and types
@@ -50,8 +61,12 @@ $(VENV)/bin/python:
 	else "$$python" -m venv $(VENV); fi
 
 # pip compiles to byte code as it installs, uv when told to; without it every start is slower.
-# A variable, since a comma would end the argument of `call`.
+# Variables, since a comma would end the argument of `call`.
+WITH_PIPELINE := .[pipeline]
 WITH_EXTRAS := .[dev,sweep,cluster,postgresql]
+WITH_TORCH := .[dev,torch]
+LIBRARY_LOWEST := .venv-lowest-library
+PIPELINE_LOWEST := .venv-lowest-pipeline
 
 define install
 if command -v uv >/dev/null; then \
@@ -63,10 +78,30 @@ endef
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing (once; some minutes)"
-	@$(call install,-e .)
+	@$(call install,-e '$(WITH_PIPELINE)')
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "installing what the tests need"
 	@$(call install,-e '$(WITH_EXTRAS)')
 	@touch $@
+
+$(VENV)/.installed-torch: $(VENV)/.installed-dev
+	@echo "installing PyTorch"
+	@$(call install,-e '$(WITH_TORCH)')
+	@touch $@
+
+data: | $(VENV)/.installed
+	@$(WITHOUT_GIT)
+	@$(BIN)/dvc pull --quiet data.dvc
+
+# A source archive has no Git, which DVC must be told.
+WITHOUT_GIT = [ -e .git ] || $(BIN)/dvc config --local core.no_scm true
+
+# An environment of its own with the extras $(2) at their lowest, made once for a pyproject.toml.
+define lowest
+@[ $(1)/.installed -nt pyproject.toml ] || { rm -rf $(1); $(FIND_PYTHON); "$$python" -m venv $(1); \
+  "$$python" tests/package/lowest.py $(2) >$(1)/lowest.txt; \
+  $(1)/bin/python -m pip install --quiet --disable-pip-version-check -c $(1)/lowest.txt \
+    -e ".[$$(echo $(2) | tr ' ' ',')]"; touch $(1)/.installed; }
+endef

@@ -87,7 +87,14 @@ def _take_torch(numbers: int) -> None:
     torch.zeros(numbers)
 
 
-@pytest.mark.parametrize("take", [_take_tensorflow, _take_jax, _take_torch])
+@pytest.mark.parametrize(
+    "take",
+    [
+        _take_tensorflow,
+        _take_jax,
+        pytest.param(_take_torch, marks=pytest.mark.backends),
+    ],
+)
 def test_too_large_a_batch_is_told_with_one_that_fits(take: Callable[[int], None]) -> None:
     """With each backend's own error; TensorFlow waits ten seconds for memory to become free."""
 

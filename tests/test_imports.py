@@ -91,7 +91,9 @@ def test_importing_it_loads_nothing_heavy(module: str) -> None:
     assert _run(f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])") == "[]"
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+@pytest.mark.parametrize(
+    "backend", ["tensorflow", "jax", pytest.param("torch", marks=pytest.mark.backends)]
+)
 def test_the_library_loads_no_backend_and_no_package_that_keras_does_not(backend: str) -> None:
     code = """
 import sys, keras

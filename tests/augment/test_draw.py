@@ -170,9 +170,10 @@ def test_parameters_are_the_same_bit_for_bit_wherever_products_are_not_fused() -
         assert np.allclose(value, compiled[key], rtol=0, atol=1e-5)
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("backend", ["jax", "torch", "tensorflow"])
 def test_other_backends_draw_and_move_the_same(backend: str, tmp_path: Path) -> None:
-    assert importlib.util.find_spec(backend), f"no {backend}: pip install -e '.[dev]'"
+    assert importlib.util.find_spec(backend), f"no {backend}: make test-backends installs it"
     script, file = Path(__file__).with_name("replay.py"), tmp_path / "replay.npz"
     environment = {**os.environ, "KERAS_BACKEND": backend, "OMP_NUM_THREADS": "1"}
     run = [sys.executable, str(script), str(file)]

@@ -137,12 +137,12 @@ def test_no_saved_model_holds_an_augmentation(
     assert "augment" not in names[0]
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_training_on_other_backends_agrees_in_every_place(
     backend: str, settings: Settings, digits: Path, tmp_path: Path
 ) -> None:
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed: pip install {backend}")
+    assert importlib.util.find_spec(backend), f"no {backend}: make test-backends installs it"
     config = tmp_path / "config.yaml"
     # JAX compiles for one shape: here training and held-out images come in two.
     size = (24, 20) if backend == "jax" else None

@@ -14,6 +14,8 @@ import keras
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.backends
+
 HERE = Path(__file__).parent
 BACKENDS = ("tensorflow", "jax", "torch")
 OTHERS = [name for name in BACKENDS if name != keras.backend.backend()]
@@ -26,7 +28,7 @@ LEFT_OUT = [HERE / "test_documentation.py", Path(__file__)]
 def all_installed() -> None:
     """A backend that is not there would leave what these tests protect unseen: no skipping."""
     missing = [name for name in BACKENDS if importlib.util.find_spec(name) is None]
-    assert not missing, f"not installed: {', '.join(missing)} (pip install -e '.[dev]')"
+    assert not missing, f"not installed: {', '.join(missing)} (make test-backends installs them)"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -68,7 +70,10 @@ def suites() -> Iterator[dict[str, subprocess.Popen[str]]]:
     ignored = [f"--ignore={path}" for path in LEFT_OUT]
     running = {
         name: start(
-            name, "-m", "pytest", "-q", "-p", "no:cacheprovider", *ignored, *map(str, TESTS)
+            name,
+            *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow"),
+            *ignored,
+            *map(str, TESTS),
         )
         for name in OTHERS
     }

@@ -8,7 +8,6 @@ import keras
 import numpy as np
 import oracles
 import pytest
-import torch
 from hypothesis import given, settings
 from numeric import (
     EXAMPLES,
@@ -80,6 +79,7 @@ def test_gradients_equal_finite_differences(
     )
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize(
     ("kernel_size", "strides", "padding", "groups"),
     [((5, 5), (1, 1), (2, 2), 1), ((3, 2), (3, 1), (1, 0), 2), ((1, 1), (2, 2), (0, 0), 1)],
@@ -87,6 +87,8 @@ def test_gradients_equal_finite_differences(
 def test_outputs_and_gradients_are_those_of_pytorchs_conv2d(
     kernel_size: tuple[int, int], strides: tuple[int, int], padding: tuple[int, int], groups: int
 ) -> None:
+    import torch
+
     images = RNG.normal(size=(2, 6, 7, 4))
     layer = Conv2D(6, kernel_size, strides, padding, groups=groups)
     layer.build(images.shape)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import keras
 import numpy as np
 import pytest
-import torch
 from numeric import FORWARD_ERROR, GRADIENT_ERROR, backend_gradients, relative_error
 
 RNG = np.random.default_rng(0)
@@ -40,7 +39,10 @@ def test_batch_normalization_uses_the_batch_in_training_and_running_averages_aft
     assert relative_error(layer(images.astype("float32")), expected) <= FORWARD_ERROR
 
 
+@pytest.mark.backends
 def test_batch_normalization_is_pytorchs_but_for_the_convention_of_the_averages() -> None:
+    import torch
+
     images = RNG.normal(loc=2.0, size=(6, 3, 4, 5)).astype("float32")
     ours = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
     theirs = torch.nn.BatchNorm2d(5, eps=1e-5, momentum=0.1, device="cpu")

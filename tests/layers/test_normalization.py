@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import oracles
 import pytest
-import torch
 from numeric import FORWARD_ERROR, assert_gradients_match, relative_error
 
 from convforge.geometry import ArgumentError
@@ -50,7 +49,10 @@ def test_half_precision_does_not_overflow_in_the_squares() -> None:
     assert relative_error(actual, expected) <= 2e-3
 
 
+@pytest.mark.backends
 def test_alpha_divided_by_the_size_is_pytorchs() -> None:
+    import torch
+
     images = RNG.normal(size=(2, 3, 4, 6)).astype("float32")
     expected = torch.nn.functional.local_response_norm(
         torch.tensor(images.transpose(0, 3, 1, 2)), 5, alpha=0.5, beta=0.75, k=2.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numeric import (
@@ -72,7 +71,10 @@ def test_equal_slopes_give_keras_own_prelu() -> None:
     assert relative_error(PReLU("none")(inputs), keras_own(inputs)) <= FORWARD_ERROR
 
 
+@pytest.mark.backends
 def test_outputs_and_gradients_are_those_of_pytorchs_prelu() -> None:
+    import torch
+
     inputs = RNG.normal(size=(2, 3, 4, 5)).astype("float32")
     slopes = RNG.normal(size=3).astype("float32")
     layer = PReLU(data_format="channels_first")

@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -115,6 +114,8 @@ beside_pytorch = pytest.mark.skipif(
 
 
 def pytorch_path(rates: list[float]) -> np.ndarray:
+    import torch
+
     weights = torch.tensor(START, requires_grad=True)
     optimizer = torch.optim.SGD([weights], lr=rates[0], momentum=0.9, weight_decay=0.05)
     path = []
@@ -417,6 +418,8 @@ def test_a_batch_that_overflows_in_half_precision_leaves_the_net_as_it_was() -> 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="PyTorch's compiler")
 def test_a_compiled_step_is_the_same_step() -> None:
+    import torch
+
     weight = keras.Variable([1.0], name="kernel")
     optimizer = MomentumSGD(0.5, 0.5, 0.25)
     optimizer.build([weight])

@@ -8,6 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -282,7 +283,7 @@ class MLflowStore:
                         model_id=model.model_id,
                     ),
                     signature=ModelSignature.from_dict(dict(signature)),
-                    pip_requirements=[f"convforge=={convforge.__version__}"],
+                    pip_requirements=_serving_requirements(),
                 )
                 self.client.log_model_artifacts(model.model_id, str(local))
             self.client.finalize_logged_model(model.model_id, "READY")
@@ -321,6 +322,12 @@ class MLflowStore:
         """The run goes on."""
         with answers():
             self.client.update_run(run_id, status="RUNNING")
+
+
+def _serving_requirements() -> list[str]:
+    """What the logged model needs to answer; any backend of Keras would do."""
+    keras, backend = (f"{name}=={version(name)}" for name in ("keras", "tensorflow"))
+    return [f"convforge[serve]=={convforge.__version__}", keras, backend]
 
 
 #: What was refused, and why.
