@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from convforge.pipeline import cli
+from convforge.pipeline.commands import results
 from convforge.pipeline.composition import compose_config
 from convforge.pipeline.progress import Progress, Verbosity
 from convforge.pipeline.settings.run import Settings
@@ -193,7 +194,7 @@ def test_what_the_machine_does_not_allow_is_one_error_line(
     def refused(_: argparse.Namespace) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/mnt/out")
 
-    monkeypatch.setattr(cli, "_results", refused)
+    monkeypatch.setattr(results, "run", refused)
     assert cli.main(["results"]) == 2
     assert capsys.readouterr().err == "error: /mnt/out: Read-only file system\n"
 
@@ -202,7 +203,7 @@ def test_a_bug_keeps_its_traceback(project: Path, monkeypatch: pytest.MonkeyPatc
     def broken(_: argparse.Namespace) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(cli, "_results", broken)
+    monkeypatch.setattr(results, "run", broken)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         cli.main(["results"])
 
@@ -213,7 +214,7 @@ def test_ctrl_c_ends_with_130_and_one_word(
     def interrupted(_: argparse.Namespace) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_results", interrupted)
+    monkeypatch.setattr(results, "run", interrupted)
     assert cli.main(["results"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
 

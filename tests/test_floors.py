@@ -38,6 +38,7 @@ FLOORS = (
     ("pipeline/report",),
     ("pipeline/stages",),
     ("pipeline/sweeps",),
+    ("pipeline/commands",),
     ("pipeline/cli",),
 )
 

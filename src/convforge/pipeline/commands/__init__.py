@@ -1,0 +1,1 @@
+"""The commands of `convforge`: a file for each, with its parser and what it does."""

@@ -1,0 +1,43 @@
+"""`convforge evaluate`: a run's model on the test split."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from convforge.errors import InputError
+from convforge.pipeline.commands.parser import command
+from convforge.pipeline.stages.entry import progress_of
+
+
+def add(commands: Any) -> None:
+    """Add the command's parser."""
+    parser = command(
+        commands,
+        "evaluate",
+        run,
+        "test a run's model on the test split",
+        "outputs/train/2026-11-22_15-04-05",
+    )
+    parser.add_argument("folder", type=Path, metavar="RUN", help="the folder that train wrote")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the command."""
+    from convforge.pipeline.composition import read_params
+    from convforge.pipeline.project import project_root
+    from convforge.pipeline.run_folder import CONFIG
+    from convforge.pipeline.stages.evaluate import evaluate
+    from convforge.pipeline.stages.preprocess import prepared
+
+    root, progress = project_root(), progress_of(arguments)
+    if not (arguments.folder / CONFIG).is_file():
+        raise InputError(f"{arguments.folder} is not the folder of a run: no {CONFIG} in it")
+    if arguments.folder.resolve().is_relative_to(root / "build"):
+        raise InputError(f"{arguments.folder} is DVC's: `dvc repro` evaluates it")
+    settings = read_params(arguments.folder / CONFIG)
+    data = prepared(settings, root, progress)
+    out = arguments.folder / "evaluate"
+    evaluate(settings, arguments.folder, data, out, root, progress)
+    progress.say(f"details: {out}")

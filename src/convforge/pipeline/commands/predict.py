@@ -1,0 +1,45 @@
+"""`convforge predict`: what a trained model sees in image files."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from convforge.errors import InputError
+from convforge.pipeline.commands.parser import command
+
+
+def add(commands: Any) -> None:
+    """Add the command's parser."""
+    parser = command(
+        commands,
+        "predict",
+        run,
+        "say what a trained model sees in image files",
+        "build/train digit.png",
+        "outputs/train/2026-11-22_15-04-05 photos/*.jpg --top 3",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a run's folder or a model's")
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    parser.add_argument("--top", type=int, default=1, help="how many classes to name (default 1)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the command."""
+    if arguments.top < 1:
+        raise InputError(f"--top={arguments.top} is not allowed: give a number ≥ 1")
+    from convforge.serving.predictor import find_model, load_predictor, read_card, read_image
+
+    card = read_card(find_model(arguments.model))
+    images = [read_image(path, card) for path in arguments.images]
+    predictor = load_predictor(arguments.model)
+    import numpy as np
+
+    for path, row in zip(arguments.images, predictor.outputs(np.stack(images)), strict=True):
+        if card.targets:
+            said = [f"{name} {number:.4g}" for name, number in zip(card.targets, row, strict=True)]
+        else:
+            best = row.argsort()[::-1][: arguments.top]
+            said = [f"{card.classes[i]} {row[i]:.1%}" for i in best]
+        print(f"{path}: {', '.join(said)}")
