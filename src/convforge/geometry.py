@@ -13,6 +13,8 @@ from typing import Any, Literal, TypeAlias
 
 Pair: TypeAlias = tuple[int, int]
 Padding: TypeAlias = Literal["valid", "same"] | tuple[Pair, Pair]
+#: What users may give: `canonical_padding` says what each form means.
+PaddingLike: TypeAlias = int | Sequence[int] | Sequence[Sequence[int]] | Literal["valid", "same"]
 
 _PADDING_ALLOWED = 'an integer ≥ 0, a pair, a pair of pairs, "valid" or "same"'
 
@@ -196,6 +198,34 @@ def native_padding(
         if size is None or sides != same_padding(size, k, stride):
             return None
     return "same"
+
+
+def border(
+    shape: tuple[int | None, int | None], kernel: Pair, strides: Pair, padding: Padding
+) -> tuple[Pair, Pair] | None:
+    """Zeros `((top, bottom), (left, right))` that `padding` puts around this map.
+
+    Args:
+        shape: height and width of the map, None where unknown.
+        kernel: height and width of the window.
+        strides: vertical and horizontal step.
+        padding: in canonical form.
+
+    Returns:
+        The border, or None where it depends on an unknown size.
+
+    Example:
+        >>> border((32, 32), (5, 3), (1, 2), "same"), border((None, 32), (5, 3), (1, 2), "same")
+        (((2, 2), (0, 1)), None)
+    """
+    if padding == "valid":
+        return ((0, 0), (0, 0))
+    if padding != "same":
+        return padding
+    (height, width), (down, right) = shape, strides
+    if height is None or width is None:
+        return None
+    return (same_padding(height, kernel[0], down), same_padding(width, kernel[1], right))
 
 
 def output_size(

@@ -8,12 +8,17 @@ integer targets, both with `from_logits=True` after a last layer without softmax
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from convforge.geometry import ArgumentError
+
+Reduction: TypeAlias = Literal[
+    "sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none", None
+]
 
 
 @keras.saving.register_keras_serializable(package="convforge")
@@ -31,9 +36,11 @@ class Hinge(keras.losses.Loss):
         targets and predictions `(batch, …)`, the same; the mean over all of them.
 
     Args:
-        reduction: as for Keras' losses. Default "sum_over_batch_size", the lecture's 1/N.
+        reduction: "sum_over_batch_size" (default), the lecture's 1/N; "sum"; "mean";
+            "mean_with_sample_weight", divided by the weights' sum; None or "none" for no mean
+            over the batch.
         name: default "hinge".
-        **kwargs: of `keras.losses.Loss`: `dtype`.
+        dtype: what it is computed in; None (default) for Keras' setting, float32.
 
     Raises:
         ArgumentError: when called, on a target other than −1 and 1.
@@ -48,9 +55,12 @@ class Hinge(keras.losses.Loss):
     """
 
     def __init__(
-        self, reduction: str = "sum_over_batch_size", name: str = "hinge", **kwargs: Any
+        self,
+        reduction: Reduction = "sum_over_batch_size",
+        name: str = "hinge",
+        dtype: str | keras.DTypePolicy | None = None,
     ) -> None:
-        super().__init__(reduction=reduction, name=name, **kwargs)
+        super().__init__(reduction=reduction, name=name, dtype=dtype)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         values = _visible(y_true)
@@ -62,7 +72,7 @@ class Hinge(keras.losses.Loss):
         return ops.mean(losses, axis=-1)
 
 
-def check_hinge_targets(targets: Any, *, owner: str = "") -> None:
+def check_hinge_targets(targets: ArrayLike, *, owner: str = "") -> None:
     """Refuse targets that the hinge loss (12) is not defined for.
 
     Args:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias, get_args
 
 import keras
 
 from convforge import geometry
-from convforge.geometry import ArgumentError, Padding, Pair
-from convforge.layers.kernel_layer import KernelWindow
-from convforge.layers.padding import Shape, pad_for_window, spatial_shape
+from convforge.geometry import ArgumentError, Padding, PaddingLike, Pair
+from convforge.layers.arguments import (
+    ActivationLike,
+    ConstraintLike,
+    DataFormat,
+    InitializerLike,
+    RegularizerLike,
+    Shape,
+)
+from convforge.layers.base_layers import KernelWindowLayer
+from convforge.layers.padding import pad_for_window, spatial_shape
 
 Mode: TypeAlias = Literal["cross_correlation", "convolution"]
 
@@ -17,27 +26,16 @@ Mode: TypeAlias = Literal["cross_correlation", "convolution"]
 # (AlexNet's second layer); with many groups, as in depthwise convolutions, one call is faster.
 _MOST_SEPARATE_GROUPS = 8
 
-_MODES = ("cross_correlation", "convolution")
 
-
-class BaseConv2D(KernelWindow):
+class BaseConv2D(KernelWindowLayer):
     """What `Conv2D` and `MaxoutConv2D` share: equation (3) in its two modes; `call` is theirs."""
 
-    def __init__(
-        self,
-        filters: int,
-        kernel_size: Any,
-        *,
-        strides: Any = 1,
-        padding: Any = 0,
-        mode: Mode = "cross_correlation",
-        groups: int = 1,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(filters, kernel_size, strides, padding, **kwargs)
+    def __init__(self, *window: Any, mode: Mode, groups: int, **kwargs: Any) -> None:
+        super().__init__(*window, **kwargs)
         owner = self._owner
-        if mode not in _MODES:
-            raise ArgumentError("mode", mode, " or ".join(map(repr, _MODES)), owner=owner)
+        if mode not in get_args(Mode):
+            allowed = " or ".join(map(repr, get_args(Mode)))
+            raise ArgumentError("mode", mode, allowed, owner=owner)
         self.mode = mode
         self.groups = geometry.canonical_integer(groups, "groups", owner=owner)
         self._check_groups(self.filters, "filters")
@@ -100,6 +98,7 @@ class BaseConv2D(KernelWindow):
 
     def _conv(self, inputs: Any, kernel: Any, strides: Pair, padding: Padding) -> Any:
         if not isinstance(padding, str):
+            # It imports JAX, which other backends do without.
             from convforge.layers.jax_convolution import correlate
 
             return correlate(inputs, kernel, strides, padding, self.data_format)
@@ -141,8 +140,8 @@ class Conv2D(BaseConv2D):
         mode: "cross_correlation" (default, since trained weights elsewhere assume it) or
             "convolution".
         groups: kernels and channels in that many separate parts, 2 in AlexNet. Default 1.
-        use_bias: whether there is a b. Default True.
         activation: f, a name or a function; None for f(x) = x.
+        use_bias: whether there is a b. Default True.
         kernel_initializer: Keras' default, Glorot uniform.
         bias_initializer: zeros.
         kernel_regularizer: penalty on the kernel. See `MomentumSGD` for weight decay.
@@ -175,24 +174,30 @@ class Conv2D(BaseConv2D):
     def __init__(
         self,
         filters: int,
-        kernel_size: Any,
-        strides: Any = 1,
-        padding: Any = 0,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = 1,
+        padding: PaddingLike = 0,
         *,
         mode: Mode = "cross_correlation",
         groups: int = 1,
-        activation: Any = None,
+        activation: ActivationLike = None,
+        use_bias: bool = True,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
+        data_format: DataFormat | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            filters,
-            kernel_size,
-            strides=strides,
-            padding=padding,
-            mode=mode,
-            groups=groups,
-            **kwargs,
-        )
+            filters, kernel_size, strides, padding, mode=mode, groups=groups, use_bias=use_bias,
+            kernel_initializer=kernel_initializer, bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer, bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint, bias_constraint=bias_constraint,
+            data_format=data_format, **kwargs,
+        )  # fmt: skip
         self.activation = keras.activations.get(activation)
 
     def call(self, inputs: Any) -> Any:

@@ -12,7 +12,7 @@ import jax
 import keras
 
 from convforge.geometry import Pair
-from convforge.layers.padding import DataFormat
+from convforge.layers.arguments import DataFormat
 
 
 def correlate(

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from convforge import geometry
-from convforge.layers.kernel_layer import KernelWindow
-from convforge.layers.padding import Shape, pad_map, spatial_shape
+from convforge.geometry import PaddingLike
+from convforge.layers.arguments import (
+    ActivationLike,
+    ConstraintLike,
+    DataFormat,
+    InitializerLike,
+    RegularizerLike,
+    Shape,
+)
+from convforge.layers.base_layers import KernelWindowLayer
+from convforge.layers.padding import pad_map, spatial_shape
 
 
 @keras.saving.register_keras_serializable(package="convforge")
-class LocallyConnected2D(KernelWindow):
+class LocallyConnected2D(KernelWindowLayer):
     """Locally connected layer: equation (3) with (4), but kernels of its own at every place.
 
         O[x, y, c] = f( Σ_i Σ_j Σ_n I[x_s + i, y_s + j, n] · K_{x,y,c}[i, j, n] + b_{x,y,c} )
@@ -32,8 +42,8 @@ class LocallyConnected2D(KernelWindow):
         kernel_size: an integer or a pair (height, width).
         strides: as for `Conv2D`. Default 1.
         padding: as for `Conv2D`. Default 0.
-        use_bias: whether there is a b, one for each output value. Default True.
         activation: f, a name or a function; None for f(x) = x.
+        use_bias: whether there is a b, one for each output value. Default True.
         kernel_initializer: drawn for a matrix of one kernel's inputs × all outputs. Default
             "he_normal", which counts inputs only; Glorot's would also count all places.
         bias_initializer: zeros.
@@ -61,22 +71,28 @@ class LocallyConnected2D(KernelWindow):
     def __init__(
         self,
         filters: int,
-        kernel_size: Any,
-        strides: Any = 1,
-        padding: Any = 0,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = 1,
+        padding: PaddingLike = 0,
         *,
-        activation: Any = None,
-        kernel_initializer: Any = "he_normal",
+        activation: ActivationLike = None,
+        use_bias: bool = True,
+        kernel_initializer: InitializerLike = "he_normal",
+        bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
+        data_format: DataFormat | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            filters,
-            kernel_size,
-            strides,
-            padding,
-            kernel_initializer=kernel_initializer,
-            **kwargs,
-        )
+            filters, kernel_size, strides, padding, use_bias=use_bias,
+            kernel_initializer=kernel_initializer, bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer, bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint, bias_constraint=bias_constraint,
+            data_format=data_format, **kwargs,
+        )  # fmt: skip
         self.activation = keras.activations.get(activation)
 
     def build(self, input_shape: Shape) -> None:
@@ -88,7 +104,12 @@ class LocallyConnected2D(KernelWindow):
         channels: Any = input_shape[self._channel_axis]
         output = self.compute_output_shape(input_shape)
         self._output_size: Any = spatial_shape(output, self.data_format)
-        self._border = self._sides(spatial_shape(input_shape, self.data_format))
+        self._border: Any = geometry.border(
+            spatial_shape(input_shape, self.data_format),
+            self.kernel_size,
+            self.strides,
+            self.padding,
+        )
         height, width = self.kernel_size
         self.add_kernel_and_bias(
             (*self._output_size, height * width * channels, self.filters),
@@ -104,14 +125,6 @@ class LocallyConnected2D(KernelWindow):
         drawn = self.kernel_initializer((inputs, rows * columns * outputs), dtype=dtype)
         drawn = keras.ops.reshape(drawn, (inputs, rows, columns, outputs))
         return keras.ops.transpose(drawn, (1, 2, 0, 3))
-
-    def _sides(self, size: Any) -> Any:
-        if self.padding == "valid":
-            return ((0, 0), (0, 0))
-        if not isinstance(self.padding, str):
-            return self.padding
-        windows = zip(size, self.kernel_size, self.strides, strict=True)
-        return tuple(geometry.same_padding(*window) for window in windows)
 
     def call(self, inputs: Any) -> Any:
         ops = keras.ops

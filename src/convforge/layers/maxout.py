@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from math import prod
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from convforge import geometry
-from convforge.geometry import ArgumentError
+from convforge.geometry import ArgumentError, PaddingLike
+from convforge.layers.arguments import (
+    ConstraintLike,
+    DataFormat,
+    InitializerLike,
+    RegularizerLike,
+    Shape,
+)
+from convforge.layers.base_layers import KernelLayer, MapLayer
 from convforge.layers.convolution import BaseConv2D, Mode
-from convforge.layers.kernel_layer import KernelLayer
-from convforge.layers.padding import Shape, canonical_data_format
 
 
 def pieces_first(outputs: Any, num_pieces: int, groups: int = 1, axis: int = -1) -> Any:
@@ -67,7 +75,7 @@ def _largest_by_pooling(outputs: Any, num_pieces: int, groups: int, axis: int) -
 
 
 @keras.saving.register_keras_serializable(package="convforge")
-class Maxout(keras.layers.Layer):
+class Maxout(MapLayer):
     """The largest of each `num_pieces` adjacent channels: the activation of Maxout alone.
 
         O[…, c] = max over j < k of  I[…, c·k + j]
@@ -103,21 +111,11 @@ class Maxout(keras.layers.Layer):
     """
 
     def __init__(
-        self, num_pieces: int = 2, *, data_format: str | None = None, **kwargs: Any
+        self, num_pieces: int = 2, *, data_format: DataFormat | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
-        owner = self._owner
-        self.num_pieces = geometry.canonical_integer(num_pieces, "num_pieces", owner=owner)
-        self.data_format = canonical_data_format(data_format, owner=owner)
+        super().__init__(data_format=data_format, **kwargs)
+        self.num_pieces = geometry.canonical_integer(num_pieces, "num_pieces", owner=self._owner)
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
-
-    @property
-    def _owner(self) -> str:
-        return f"Maxout '{self.name}'"
-
-    @property
-    def _channel_axis(self) -> int:
-        return -1 if self.data_format == "channels_last" else 1
 
     def build(self, input_shape: Shape) -> None:
         self.compute_output_shape(input_shape)
@@ -140,11 +138,7 @@ class Maxout(keras.layers.Layer):
         )
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "num_pieces": self.num_pieces,
-            "data_format": self.data_format,
-        }
+        return {**super().get_config(), "num_pieces": self.num_pieces}
 
 
 @keras.saving.register_keras_serializable(package="convforge")
@@ -194,9 +188,23 @@ class MaxoutDense(KernelLayer):
         self,
         units: int,
         num_pieces: int = 2,
+        *,
+        use_bias: bool = True,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer, bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer, bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint, bias_constraint=bias_constraint,
+            **kwargs,
+        )  # fmt: skip
         owner = self._owner
         self.units = geometry.canonical_integer(units, "units", owner=owner)
         self.num_pieces = geometry.canonical_integer(num_pieces, "num_pieces", owner=owner)
@@ -205,7 +213,7 @@ class MaxoutDense(KernelLayer):
     def build(self, input_shape: Shape) -> None:
         features = input_shape[-1]
         if features is None:
-            raise ValueError(f"MaxoutDense '{self.name}': the last axis must be known")
+            raise ValueError(f"{self._owner}: the last axis must be known")
         outputs = self.units * self.num_pieces
         self.add_kernel_and_bias((features, outputs), (outputs,))
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: features})
@@ -220,11 +228,7 @@ class MaxoutDense(KernelLayer):
         return (*input_shape[:-1], self.units)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "num_pieces": self.num_pieces,
-        }
+        return {**super().get_config(), "units": self.units, "num_pieces": self.num_pieces}
 
 
 @keras.saving.register_keras_serializable(package="convforge")
@@ -252,9 +256,15 @@ class MaxoutConv2D(BaseConv2D):
         padding: as for `Conv2D`. Default 0.
         mode: as for `Conv2D`. Default "cross_correlation".
         groups: as for `Conv2D`; a unit's pieces are in one group. Default 1.
-        **kwargs: `use_bias`, `kernel_initializer`, `bias_initializer`, `kernel_regularizer`,
-            `bias_regularizer`, `kernel_constraint`, `bias_constraint`, `data_format` as for
-            `Conv2D`, and those of `keras.layers.Layer`.
+        use_bias: whether each piece has a bias. Default True.
+        kernel_initializer: Keras' default, Glorot uniform.
+        bias_initializer: zeros.
+        kernel_regularizer: penalty on the kernels. See `MomentumSGD` for weight decay.
+        bias_regularizer: penalty on the biases.
+        kernel_constraint: projection after each step; the paper uses a maximal norm.
+        bias_constraint: projection after each step.
+        data_format: as for `Conv2D`.
+        **kwargs: of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
     Raises:
         ArgumentError: a value out of range, channels not divisible by groups, or a kernel larger
@@ -274,24 +284,30 @@ class MaxoutConv2D(BaseConv2D):
     def __init__(
         self,
         filters: int,
-        kernel_size: Any,
+        kernel_size: int | Sequence[int],
         num_pieces: int = 2,
-        strides: Any = 1,
-        padding: Any = 0,
+        strides: int | Sequence[int] = 1,
+        padding: PaddingLike = 0,
         *,
         mode: Mode = "cross_correlation",
         groups: int = 1,
+        use_bias: bool = True,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
+        data_format: DataFormat | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            filters,
-            kernel_size,
-            strides=strides,
-            padding=padding,
-            mode=mode,
-            groups=groups,
-            **kwargs,
-        )
+            filters, kernel_size, strides, padding, mode=mode, groups=groups, use_bias=use_bias,
+            kernel_initializer=kernel_initializer, bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer, bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint, bias_constraint=bias_constraint,
+            data_format=data_format, **kwargs,
+        )  # fmt: skip
         self.num_pieces = geometry.canonical_integer(num_pieces, "num_pieces", owner=self._owner)
 
     @property
@@ -310,7 +326,7 @@ class MaxoutConv2D(BaseConv2D):
         return {**super().get_config(), "num_pieces": self.num_pieces}
 
 
-def from_strided_pieces(weight: Any, num_pieces: int) -> np.ndarray:
+def from_strided_pieces(weight: ArrayLike, num_pieces: int) -> np.ndarray:
     """A kernel or bias of TensorFlow Addons' Maxout, its outputs reordered for ours.
 
     Ours, as pylearn2's, takes the pieces of unit u from adjacent outputs, u·k to u·k + k − 1.

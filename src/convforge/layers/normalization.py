@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import keras
 
 from convforge import geometry
 from convforge.geometry import ArgumentError
-from convforge.layers.padding import Shape, canonical_data_format, pad_map
+from convforge.layers.arguments import DataFormat, Shape
+from convforge.layers.base_layers import MapLayer
+from convforge.layers.padding import pad_map
 
 Region: TypeAlias = Literal["across_channels", "within_channel"]
 
-_REGIONS = ("across_channels", "within_channel")
-
 
 @keras.saving.register_keras_serializable(package="convforge")
-class LocalResponseNormalization(keras.layers.Layer):
+class LocalResponseNormalization(MapLayer):
     """Local response normalisation: a value is damped by the energy of its neighbours.
 
         b_i = a_i / (k + α · Σ_j a_j²)^β
@@ -64,11 +64,11 @@ class LocalResponseNormalization(keras.layers.Layer):
         k: float = 2.0,
         *,
         region: Region = "across_channels",
-        data_format: str | None = None,
+        data_format: DataFormat | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        owner = f"LocalResponseNormalization '{self.name}'"
+        super().__init__(data_format=data_format, **kwargs)
+        owner = self._owner
         self.size = geometry.canonical_integer(size, "size", owner=owner)
         if self.size % 2 == 0:
             raise ArgumentError("size", size, "an odd integer ≥ 1", owner=owner)
@@ -76,13 +76,13 @@ class LocalResponseNormalization(keras.layers.Layer):
             raise ArgumentError("alpha", alpha, "a number ≥ 0", owner=owner)
         if k <= 0:
             raise ArgumentError("k", k, "a number > 0", owner=owner)
-        if region not in _REGIONS:
-            raise ArgumentError("region", region, " or ".join(map(repr, _REGIONS)), owner=owner)
+        if region not in get_args(Region):
+            allowed = " or ".join(map(repr, get_args(Region)))
+            raise ArgumentError("region", region, allowed, owner=owner)
         self.alpha = float(alpha)
         self.beta = float(beta)
         self.k = float(k)
         self.region = region
-        self.data_format = canonical_data_format(data_format, owner=owner)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def call(self, inputs: Any) -> Any:
@@ -95,7 +95,7 @@ class LocalResponseNormalization(keras.layers.Layer):
         return inputs * keras.ops.cast(damping, inputs.dtype)
 
     def _across_channels(self, squares: Any) -> Any:
-        axis = 3 if self.data_format == "channels_last" else 1
+        axis = self._channel_axis % 4
         channels, radius = squares.shape[axis], self.size // 2
         widths = [(radius, radius) if i == axis else (0, 0) for i in range(4)]
         padded = keras.ops.pad(squares, widths)
@@ -119,5 +119,4 @@ class LocalResponseNormalization(keras.layers.Layer):
             "beta": self.beta,
             "k": self.k,
             "region": self.region,
-            "data_format": self.data_format,
         }

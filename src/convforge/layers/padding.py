@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import keras
 
 from convforge import geometry
-from convforge.geometry import ArgumentError, Padding, Pair
-
-Shape: TypeAlias = tuple[int | None, ...]
-DataFormat: TypeAlias = Literal["channels_last", "channels_first"]
-
-
-def canonical_data_format(value: str | None, *, owner: str) -> DataFormat:
-    """`value`, or Keras' setting for None.
-
-    Raises:
-        ArgumentError: another string.
-    """
-    if value is None:
-        value = keras.config.image_data_format()
-    if value not in ("channels_last", "channels_first"):
-        allowed = '"channels_last" or "channels_first"'
-        raise ArgumentError("data_format", value, allowed, owner=owner)
-    return "channels_last" if value == "channels_last" else "channels_first"
+from convforge.geometry import Padding, Pair
+from convforge.layers.arguments import DataFormat, Shape
 
 
 def spatial_shape(shape: Any, data_format: DataFormat) -> tuple[int | None, int | None]:
@@ -43,33 +27,6 @@ def map_shape(
     if data_format == "channels_last":
         return (batch, *spatial, channels)
     return (batch, channels, *spatial)
-
-
-def shape_under_window(
-    input_shape: Shape,
-    window: Pair,
-    strides: Pair,
-    padding: Padding,
-    data_format: DataFormat,
-    *,
-    channels: int | None,
-    owner: str,
-    argument: str = "kernel_size",
-) -> Shape:
-    """Equation (2) for a batch of maps: the shape of the output, which has `channels` channels.
-
-    Raises:
-        ArgumentError: `argument`, the window, is larger than the padded map.
-    """
-    spatial = geometry.output_shape(
-        spatial_shape(input_shape, data_format),
-        window,
-        strides,
-        padding,
-        owner=owner,
-        argument=argument,
-    )
-    return map_shape(input_shape[0], spatial, channels, data_format)
 
 
 def pad_map(

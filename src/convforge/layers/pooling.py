@@ -2,70 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from convforge import geometry
-from convforge.geometry import Pair
-from convforge.layers.padding import (
-    Shape,
-    canonical_data_format,
-    pad_for_window,
-    pad_map,
-    shape_under_window,
-    spatial_shape,
-)
+from convforge.geometry import Padding, PaddingLike, Pair
+from convforge.layers.arguments import DataFormat, Shape
+from convforge.layers.base_layers import WindowLayer
+from convforge.layers.padding import pad_for_window, pad_map, spatial_shape
 
 
-class BasePooling2D(keras.layers.Layer):
-    """What the two poolings share: the window, its step and its padding; `call` is theirs."""
+class BasePooling2D(WindowLayer):
+    """What the two poolings share; `call` is theirs."""
+
+    _WINDOW = "pool_size"
+    pool_size: Pair
 
     def __init__(
         self,
-        pool_size: Any = 2,
-        strides: Any = None,
-        padding: Any = 0,
+        pool_size: int | Sequence[int] = 2,
+        strides: int | Sequence[int] | None = None,
+        padding: PaddingLike = 0,
         *,
-        data_format: str | None = None,
+        data_format: DataFormat | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        owner = self._owner
-        self.pool_size = geometry.canonical_pair(pool_size, "pool_size", owner=owner)
-        steps = self.pool_size if strides is None else strides
-        self.strides = geometry.canonical_pair(steps, "strides", owner=owner)
-        self.padding = geometry.pool_padding(padding, self.pool_size, owner=owner)
-        self.data_format = canonical_data_format(data_format, owner=owner)
-        self.input_spec = keras.layers.InputSpec(ndim=4)
+        steps = pool_size if strides is None else strides
+        super().__init__(pool_size, steps, padding, data_format=data_format, **kwargs)
 
-    @property
-    def _owner(self) -> str:
-        return f"{type(self).__name__} '{self.name}'"
+    def _canonical_padding(self, padding: PaddingLike) -> Padding:
+        return geometry.pool_padding(padding, self.pool_size, owner=self._owner)
 
     def build(self, input_shape: Shape) -> None:
         self.compute_output_shape(input_shape)
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return shape_under_window(
-            input_shape,
-            self.pool_size,
-            self.strides,
-            self.padding,
-            self.data_format,
-            channels=input_shape[-1 if self.data_format == "channels_last" else 1],
-            owner=self._owner,
-            argument="pool_size",
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "pool_size": self.pool_size,
-            "strides": self.strides,
-            "padding": self.padding,
-            "data_format": self.data_format,
-        }
 
 
 @keras.saving.register_keras_serializable(package="convforge")
@@ -149,12 +120,12 @@ class AveragePooling2D(BasePooling2D):
 
     def __init__(
         self,
-        pool_size: Any = 2,
-        strides: Any = None,
-        padding: Any = 0,
+        pool_size: int | Sequence[int] = 2,
+        strides: int | Sequence[int] | None = None,
+        padding: PaddingLike = 0,
         *,
         count_padding: bool = False,
-        data_format: str | None = None,
+        data_format: DataFormat | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(pool_size, strides, padding, data_format=data_format, **kwargs)
@@ -162,7 +133,9 @@ class AveragePooling2D(BasePooling2D):
 
     def call(self, inputs: Any) -> Any:
         self.compute_output_shape(inputs.shape)
-        border = self._border(inputs)
+        size = spatial_shape(inputs.shape, self.data_format)
+        # Not the backend's own "same" where it can be helped: PyTorch's counts what it pads.
+        border = geometry.border(size, self.pool_size, self.strides, self.padding)
         if border is None:
             return self._mean(inputs, "same")
         means = self._mean(pad_map(inputs, border, self.data_format))
@@ -176,21 +149,6 @@ class AveragePooling2D(BasePooling2D):
     def _mean(self, inputs: Any, padding: str = "valid") -> Any:
         return keras.ops.average_pool(
             inputs, self.pool_size, self.strides, padding, data_format=self.data_format
-        )
-
-    def _border(self, inputs: Any) -> tuple[Pair, Pair] | None:
-        """Zeros to add, or None for "same" on a map whose size is known to the backend alone."""
-        if self.padding == "valid":
-            return ((0, 0), (0, 0))
-        if not isinstance(self.padding, str):
-            return self.padding
-        # Not the backend's own "same": PyTorch's counts what it pads.
-        height, width = spatial_shape(inputs.shape, self.data_format)
-        if height is None or width is None:
-            return None
-        return (
-            geometry.same_padding(height, self.pool_size[0], self.strides[0]),
-            geometry.same_padding(width, self.pool_size[1], self.strides[1]),
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import keras
 
 from convforge.geometry import ArgumentError
-from convforge.layers.padding import Shape, canonical_data_format
+from convforge.layers.arguments import (
+    ConstraintLike,
+    DataFormat,
+    InitializerLike,
+    RegularizerLike,
+    Shape,
+)
+from convforge.layers.base_layers import MapLayer
 
 Shared: TypeAlias = Literal["spatial", "all", "none"]
 
-_SHARED = ("spatial", "all", "none")
-
 
 @keras.saving.register_keras_serializable(package="convforge")
-class PReLU(keras.layers.Layer):
+class PReLU(MapLayer):
     """Parametric rectified linear unit: ReLU (7) with a learned slope a for the negative part.
 
         f(x) = x    where x > 0
@@ -58,23 +63,22 @@ class PReLU(keras.layers.Layer):
         self,
         shared: Shared = "spatial",
         *,
-        alpha_initializer: Any = 0.25,
-        alpha_regularizer: Any = None,
-        alpha_constraint: Any = None,
-        data_format: str | None = None,
+        alpha_initializer: float | InitializerLike = 0.25,
+        alpha_regularizer: RegularizerLike = None,
+        alpha_constraint: ConstraintLike = None,
+        data_format: DataFormat | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if shared not in _SHARED:
-            allowed = ", ".join(map(repr, _SHARED))
-            raise ArgumentError("shared", shared, allowed, owner=f"PReLU '{self.name}'")
+        super().__init__(data_format=data_format, **kwargs)
+        if shared not in get_args(Shared):
+            allowed = ", ".join(map(repr, get_args(Shared)))
+            raise ArgumentError("shared", shared, allowed, owner=self._owner)
         self.shared = shared
         if isinstance(alpha_initializer, int | float):
             alpha_initializer = keras.initializers.Constant(alpha_initializer)
         self.alpha_initializer = keras.initializers.get(alpha_initializer)
         self.alpha_regularizer = keras.regularizers.get(alpha_regularizer)
         self.alpha_constraint = keras.constraints.get(alpha_constraint)
-        self.data_format = canonical_data_format(data_format, owner=f"PReLU '{self.name}'")
         self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:
@@ -89,12 +93,11 @@ class PReLU(keras.layers.Layer):
     def _alpha_shape(self, input_shape: Shape) -> Shape:
         if self.shared == "all":
             return (1,)
-        channels_first = self.data_format == "channels_first"
-        channel = input_shape[1 if channels_first else -1]
-        shape = (channel,) if self.shared == "spatial" else tuple(input_shape[1:])
+        channels = input_shape[self._channel_axis]
+        shape = (channels,) if self.shared == "spatial" else tuple(input_shape[1:])
         if None in shape:
             raise ValueError(
-                f"PReLU '{self.name}': shared={self.shared!r} needs the sizes of its slopes, but "
+                f"{self._owner}: shared={self.shared!r} needs the sizes of its slopes, but "
                 f"the input is {input_shape}; share the slopes or give the input a size"
             )
         return shape
@@ -116,5 +119,4 @@ class PReLU(keras.layers.Layer):
             "alpha_initializer": keras.initializers.serialize(self.alpha_initializer),
             "alpha_regularizer": keras.regularizers.serialize(self.alpha_regularizer),
             "alpha_constraint": keras.constraints.serialize(self.alpha_constraint),
-            "data_format": self.data_format,
         }

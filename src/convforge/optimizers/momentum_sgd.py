@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import keras
 
@@ -13,6 +13,11 @@ from convforge.geometry import ArgumentError
 #: Variables that weight decay leaves alone, as patterns of their paths: biases, PReLU slopes,
 #: and the scale and shift of normalisation layers.
 NO_DECAY = (r"(^|/)bias$", r"(^|/)alpha$", r"(^|/)gamma$", r"(^|/)beta$")
+
+
+LearningRate: TypeAlias = (
+    float | keras.optimizers.schedules.LearningRateSchedule | Callable[[], float]
+)
 
 
 @keras.saving.register_keras_serializable(package="convforge")
@@ -51,10 +56,18 @@ class MomentumSGD(keras.optimizers.Optimizer):
         learning_rate_factors: pattern → factor: ε is multiplied by the factor of the first
             pattern found in the path. cuda-convnet's biases: `{"bias$": 2.0}`.
         decay_factors: pattern → factor for β in the same way, for what `no_decay` leaves.
+        clipnorm: the longest that each variable's gradient may be; None (default) for any length.
+        clipvalue: the largest that each of its numbers may be.
+        global_clipnorm: the longest that all gradients together may be. One of the three at most.
+        use_ema: keep an exponential moving average of the weights beside them. Default False.
+        ema_momentum: how much of the average stays at each step. Default 0.99.
+        ema_overwrite_frequency: after how many steps the weights become their average; None
+            (default) for the end of training alone.
+        loss_scale_factor: multiplies the loss and divides the gradients, for half precision; None
+            for 1.
+        gradient_accumulation_steps: gradients are averaged over that many batches, and then
+            follows one step; None for 1.
         name: the optimizer's name.
-        **kwargs: Keras' other arguments: `clipnorm`, `clipvalue`, `global_clipnorm`, `use_ema`,
-            `ema_momentum`, `ema_overwrite_frequency`, `loss_scale_factor`,
-            `gradient_accumulation_steps`.
 
     Raises:
         ArgumentError: a number out of range, a pattern that is no regular expression, or, once
@@ -79,19 +92,31 @@ class MomentumSGD(keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        learning_rate: Any = 0.01,
+        learning_rate: LearningRate = 0.01,
         momentum: float = 0.9,
         weight_decay: float = 0.0005,
         *,
         no_decay: Sequence[str] = NO_DECAY,
         learning_rate_factors: Mapping[str, float] | None = None,
         decay_factors: Mapping[str, float] | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
         name: str = "momentum_sgd",
-        **kwargs: Any,
     ) -> None:
         if isinstance(learning_rate, int):
             learning_rate = float(learning_rate)
-        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        super().__init__(
+            learning_rate, clipnorm=clipnorm, clipvalue=clipvalue, global_clipnorm=global_clipnorm,
+            use_ema=use_ema, ema_momentum=ema_momentum,
+            ema_overwrite_frequency=ema_overwrite_frequency, loss_scale_factor=loss_scale_factor,
+            gradient_accumulation_steps=gradient_accumulation_steps, name=name,
+        )  # fmt: skip
         if not 0 <= momentum < 1:
             raise ArgumentError("momentum", momentum, "a number in [0, 1)", owner=self._owner)
         if weight_decay is None or weight_decay < 0:
@@ -123,7 +148,9 @@ class MomentumSGD(keras.optimizers.Optimizer):
         return {pattern: float(factor) for pattern, factor in (factors or {}).items()}
 
     def exclude_from_weight_decay(
-        self, var_list: Sequence[Any] | None = None, var_names: Sequence[str] | None = None
+        self,
+        var_list: Sequence[keras.Variable] | None = None,
+        var_names: Sequence[str] | None = None,
     ) -> None:
         """Keras' way to exempt variables: adds them to `no_decay`, and so to the config.
 
@@ -192,6 +219,7 @@ class MomentumSGD(keras.optimizers.Optimizer):
         if keras.backend.backend() != "torch":
             super()._backend_update_step(grads, trainable_variables, learning_rate)
             return
+        # It imports PyTorch, which other backends do without.
         from convforge.optimizers.torch_step import fits, momentum_step
 
         together: dict[Any, list[tuple[Any, Any, Any]]] = {}
