@@ -78,6 +78,6 @@ def test_the_example_script_trains_with_the_layers_alone() -> None:
     assert not {"hydra", "omegaconf", "mlflow", "dvc", "pydantic"} & set(packages)
     # What `import convforge` registers with Keras, and what that is made of: no pipeline.
     parts = {name.split(".")[1] for name in ours}
-    assert parts == {"augment", "geometry", "layers", "losses", "optimizers", "registration"}
+    assert parts == {"augment", "geometry", "layers", "losses", "optimizers", "keras_registry"}
     accuracy = float(done.stdout.split("held-out accuracy")[1].split()[0])
     assert accuracy > 0.9
