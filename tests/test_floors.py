@@ -26,7 +26,7 @@ FLOORS = (
     # The pipeline.
     ("pipeline", "pipeline/filesystem", "pipeline/pluralize", "pipeline/printable"),
     ("pipeline/run_folder", "pipeline/ray_cluster", "pipeline/project", "pipeline/settings"),
-    ("pipeline/progress", "pipeline/composition"),
+    ("pipeline/progress", "pipeline/composition", "pipeline/metrics"),
     ("pipeline/data",),
     ("pipeline/data/preparation/containers", "pipeline/data/preparation/index"),
     ("pipeline/data/preparation/sources",),

@@ -16,6 +16,7 @@ from convforge.errors import InputError
 from convforge.pipeline.composition import read_params
 from convforge.pipeline.data.manifest import Manifest
 from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.report import run_report
 from convforge.pipeline.report.scores import class_scores
 from convforge.pipeline.settings.optimization import ConstantSchedule, CosineSchedule, StepSchedule
 from convforge.pipeline.settings.run import Settings
@@ -26,6 +27,7 @@ from convforge.pipeline.training.optimization import learning_rate
 from convforge.serving.predictor import load_predictor
 
 QUIET = Progress(Verbosity.QUIET)
+PICTURES = {"learning_curves.png", "augmented_images.png", "first_layer_kernels.png"}
 # A net with all that draws random numbers: initial weights, shuffling, augmentation, dropout.
 SMALL_NET = (
     "tracking=none",
@@ -69,7 +71,8 @@ def trained(
     """One small run: its settings, its folder, the figures of its last epoch."""
     folder = tmp_path_factory.mktemp("trained")
     settings = compose(*SMALL_NET)
-    return settings, folder / "run", train(settings, digits, folder / "run", folder, QUIET)
+    figures = train(settings, digits, folder / "run", folder, QUIET, report=run_report)
+    return settings, folder / "run", figures
 
 
 def test_a_run_leaves_its_history_config_model_and_pictures(
@@ -86,7 +89,7 @@ def test_a_run_leaves_its_history_config_model_and_pictures(
     left = {path.name for path in run.iterdir()}
     assert left >= {"config.yaml", "history.csv", "journal.jsonl", "model", "pictures"}
     pictures = {path.name for path in (run / "pictures").iterdir()}
-    assert pictures == {"learning_curves.png", "augmented_images.png", "first_layer_kernels.png"}
+    assert pictures == PICTURES
     assert read_params(run / "config.yaml") == settings
     card = load_predictor(run).card
     assert card.classes == list("0123456789")
@@ -124,7 +127,8 @@ def test_without_validation_images_a_run_has_no_validation_figures(
         update={"trainer": settings.trainer.model_copy(update={"epochs": 1, "limit_steps": 1})}
     )
     preprocess(settings, tmp_path / "data", shared_project, QUIET)
-    figures = train(settings, tmp_path / "data", tmp_path / "run", tmp_path, QUIET)
+    data, run = tmp_path / "data", tmp_path / "run"
+    figures = train(settings, data, run, tmp_path, QUIET, report=run_report)
     assert set(figures) == {"accuracy", "loss", "learning_rate", "epoch_seconds"}
     assert (tmp_path / "run" / "pictures" / "learning_curves.png").is_file()
 
@@ -150,6 +154,22 @@ def test_the_evaluation_is_that_of_the_saved_model(
     assert figures["test_error"] == pytest.approx(wrong / 100)
     left = {path.name for path in (tmp_path / "out").iterdir()}
     assert left >= {"metrics.json", "predictions.csv", "confusion.png", "worst_errors.png"}
+    assert not left & {"pictures", "data"}, "the training has drawn them"
+
+
+def test_what_the_training_does_not_draw_the_evaluation_draws(
+    compose: Callable[..., Settings], shared_project: Path, digits: Path, tmp_path: Path
+) -> None:
+    """As under DVC, where an edit of a picture must not train again."""
+    settings = compose(*SMALL_NET, "debug=one_step", "tracking=none")
+    run, out = tmp_path / "run", tmp_path / "out"
+    train(settings, digits, run, tmp_path, QUIET)
+    assert not {path.name for path in run.iterdir()} & {"pictures", "data"}
+    evaluate(settings, run, digits, out, shared_project, QUIET)
+    assert {path.name for path in (out / "pictures").iterdir()} == PICTURES
+    assert {"card.md", "manifest.json", "overview.png"} <= {
+        path.name for path in (out / "data").iterdir()
+    }
 
 
 def test_logits_whose_probability_rounds_to_zero_keep_the_loss_exact() -> None:

@@ -15,6 +15,7 @@ from convforge.augment import Augmentation, draw, numpy_ops
 from convforge.augment.settings import Geometry
 from convforge.pipeline import cli
 from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.report import run_report
 from convforge.pipeline.report.augmentations import describe_draw, describe_settings
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.stages.train import train
@@ -32,7 +33,8 @@ def test_the_sheet_is_what_a_training_run_logs(
 ) -> None:
     assert _preview("augment=full", "--out", "sheet.png") == 0
     settings = compose("augment=full", "debug=one_step", "model=softmax_linear", "tracking=none")
-    train(settings, digits, project / "run", project, Progress(Verbosity.QUIET))
+    quiet = Progress(Verbosity.QUIET)
+    train(settings, digits, project / "run", project, quiet, report=run_report)
     logged = project / "run" / "pictures" / "augmented_images.png"
     assert logged.read_bytes() == (project / "sheet.png").read_bytes()
     artifacts = [e.content for e in Journal(project / "run").events() if e.kind == "artifact"]

@@ -26,9 +26,9 @@ def test_a_fresh_clone_ends_with_metrics_model_pictures_and_one_finished_run(clo
     build = clone.folder / "build"
     metrics = json.loads((build / "evaluate" / "metrics.json").read_text())
     assert metrics["test_images"] == 1000
-    for file in ("train/model/model.keras", "train/history.csv", "evaluate/predictions.csv"):
+    for file in ("train/model/model.keras", "train/history.csv", "evaluate/data/card.md"):
         assert (build / file).is_file()
-    pictures = {path.name for path in (build / "train" / "pictures").iterdir()}
+    pictures = {path.name for path in (build / "evaluate" / "pictures").iterdir()}
     assert pictures == {"learning_curves.png", "first_layer_kernels.png", "augmented_images.png"}
     (run,) = runs(clone)
     assert run.info.status == "FINISHED"
@@ -39,7 +39,7 @@ def test_a_fresh_clone_ends_with_metrics_model_pictures_and_one_finished_run(clo
 def test_the_summary_names_accuracy_run_pictures_and_model(clone: Clone) -> None:
     text = clone.run("convforge", "results").stdout
     (run,) = runs(clone)
-    for expected in ("test accuracy", run.info.run_id, "build/train/pictures", "build/train/model"):
+    for expected in ("test accuracy", run.info.run_id, "build/evaluate", "build/train/model"):
         assert expected in text
 
 

@@ -1,21 +1,71 @@
-"""What a run leaves in its folder, and an evaluation in its own: the names, in one place."""
+"""What lies where in a run's folder, for those who write it and those who read it."""
 
 from __future__ import annotations
 
-#: The config that the run was made by; `Settings` parse it.
-CONFIG = "config.yaml"
-#: A table of every epoch's figures.
-HISTORY = "history.csv"
-#: The trained model, and its card.
-MODEL = "model"
-#: The weights of the best epoch, as `model`.
-BEST = "best"
-#: Those from before the loss went wrong, where it did.
-LAST_GOOD = "last_good"
-PICTURES = "pictures"
-#: The data's card and contact sheets.
-DATA = "data"
-#: The figures on the test split.
-METRICS = "metrics.json"
-#: What the model said of every test image.
-PREDICTIONS = "predictions.csv"
+from dataclasses import dataclass
+from pathlib import Path
+
+from convforge.serving.predictor import RUN_MODEL
+
+
+@dataclass(frozen=True)
+class _Folder:
+    path: Path
+
+    @property
+    def pictures(self) -> Path:
+        """What people look at, as PNG."""
+        return self.path / "pictures"
+
+    @property
+    def data(self) -> Path:
+        """The data's card and contact sheets."""
+        return self.path / "data"
+
+
+class RunFolder(_Folder):
+    """What a training leaves."""
+
+    @property
+    def config(self) -> Path:
+        """The config that the run was made by; `Settings` parse it."""
+        return self.path / "config.yaml"
+
+    @property
+    def history(self) -> Path:
+        """A table of every epoch's figures."""
+        return self.path / "history.csv"
+
+    @property
+    def model(self) -> Path:
+        """The folder of the trained model and its card."""
+        return self.path / RUN_MODEL
+
+    @property
+    def best(self) -> Path:
+        """The same with the weights of the best epoch."""
+        return self.path / "best"
+
+    @property
+    def last_good(self) -> Path:
+        """The same with those from before the loss went wrong, where it did."""
+        return self.path / "last_good"
+
+    @property
+    def evaluation(self) -> EvaluationFolder:
+        """Where `convforge evaluate` writes; DVC's evaluation has a folder beside the run's."""
+        return EvaluationFolder(self.path / "evaluate")
+
+
+class EvaluationFolder(_Folder):
+    """What an evaluation leaves; the pictures that the training did not draw among it."""
+
+    @property
+    def metrics(self) -> Path:
+        """The figures on the test split."""
+        return self.path / "metrics.json"
+
+    @property
+    def predictions(self) -> Path:
+        """What the model said of every test image."""
+        return self.path / "predictions.csv"

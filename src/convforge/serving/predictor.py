@@ -16,6 +16,8 @@ from convforge.serving.decode import Decoding, ImageFiles
 
 WEIGHTS = "model.keras"
 CARD = "card.json"
+#: The folder of the two in a run's.
+RUN_MODEL = "model"
 
 
 class ModelCard(BaseModel):
@@ -70,7 +72,7 @@ def find_model(path: Path) -> Path:
     """
     # MLflow downloads a logged model with its files below `data`.
     own = path.parent if path.name == WEIGHTS else path
-    candidates = (own, path / "model", path / "data" / "model")
+    candidates = (own, path / RUN_MODEL, path / "data" / RUN_MODEL)
     for folder in candidates:
         if (folder / CARD).is_file() and (folder / WEIGHTS).is_file():
             return folder

@@ -27,17 +27,18 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     from convforge.pipeline.composition import read_params
     from convforge.pipeline.project import project_root
-    from convforge.pipeline.run_folder import CONFIG
+    from convforge.pipeline.run_folder import RunFolder
     from convforge.pipeline.stages.evaluate import evaluate
     from convforge.pipeline.stages.preprocess import prepared
 
     root, progress = project_root(), progress_of(arguments)
-    if not (arguments.folder / CONFIG).is_file():
-        raise InputError(f"{arguments.folder} is not the folder of a run: no {CONFIG} in it")
+    run = RunFolder(arguments.folder)
+    if not run.config.is_file():
+        raise InputError(f"{run.path} is not the folder of a run: no {run.config.name} in it")
     if arguments.folder.resolve().is_relative_to(root / "build"):
         raise InputError(f"{arguments.folder} is DVC's: `dvc repro` evaluates it")
-    settings = read_params(arguments.folder / CONFIG)
+    settings = read_params(run.config)
     data = prepared(settings, root, progress)
-    out = arguments.folder / "evaluate"
+    out = run.evaluation.path
     evaluate(settings, arguments.folder, data, out, root, progress)
     progress.say(f"details: {out}")

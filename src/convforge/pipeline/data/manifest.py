@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from convforge.errors import InputError
+from convforge.pipeline.pluralize import pluralize
+from convforge.pipeline.settings.data import DataSettings
 
 FILE_NAME = "manifest.json"
 #: Where each record lies in its shard, with its checksum; for readers, not for people.
@@ -137,6 +139,13 @@ class Manifest(_Entry):
             for split in self.splits.values()
         ]
 
+    @property
+    def labels(self) -> str:
+        """What the images are labelled with, in words."""
+        if self.targets:
+            return f"numbers to predict: {', '.join(target.name for target in self.targets)}"
+        return pluralize(len(self.classes), "class", "classes")
+
     def write(self, folder: Path) -> None:
         """Write `manifest.json` into `folder`."""
         work = folder / f"{FILE_NAME}.partial"
@@ -159,3 +168,20 @@ class Manifest(_Entry):
             raise InputError(
                 f"{path} was not written by this version: run `convforge preprocess` again"
             ) from error
+
+
+def matching_manifest(settings: DataSettings, folder: Path) -> Manifest:
+    """The manifest in `folder`, if it was made by this `data` group of a config.
+
+    Raises:
+        InputError: there is none, or it was made by another; names the keys that differ.
+    """
+    manifest = Manifest.read(folder)
+    wanted = settings.model_dump()
+    if manifest.config != wanted:
+        keys = [f"data.{key}" for key in wanted if manifest.config.get(key) != wanted[key]]
+        raise InputError(
+            f"{folder} was prepared with another {', '.join(keys)}: run `convforge preprocess` "
+            "again"
+        )
+    return manifest

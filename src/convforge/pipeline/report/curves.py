@@ -7,6 +7,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from convforge.pipeline.metrics import headline
+
 
 def read_history(path: Path) -> dict[str, list[float]]:
     """The columns of a `history.csv`."""
@@ -15,13 +17,18 @@ def read_history(path: Path) -> dict[str, list[float]]:
     return {name: [float(row[name]) for row in rows] for name in rows[0]} if rows else {}
 
 
-def draw_curves(history: dict[str, list[float]], path: Path) -> None:
-    """Loss, and accuracy or error, on training and validation images over the epochs, as a PNG.
+def draw_curves(table: Path, path: Path) -> None:
+    """Loss and what people ask for, on training and validation images over the epochs, as a PNG.
 
     The title of each panel says the final gap between the two.
+
+    Args:
+        table: a run's `history.csv`.
+        path: of the picture.
     """
+    history = read_history(table)
     figure = Figure(figsize=(10, 4), layout="constrained")
-    metrics = ("loss", "accuracy" if "accuracy" in history else "mae")
+    metrics = ("loss", headline(history).name)
     for axes, metric in zip(figure.subplots(1, 2), metrics, strict=True):
         training = history[metric]
         axes.plot(history["epoch"], training, marker=".", label="training (augmented, dropout on)")

@@ -94,7 +94,7 @@ def _title(manifest: Manifest, pictures: Sequence[str]) -> Iterator[str]:
     yield ""
     total = sum(split.examples for split in manifest.splits.values())
     yield (
-        f"{pluralize(total, 'image')}, {_plain(describe_labels(manifest))}, {_shape(manifest)} "
+        f"{pluralize(total, 'image')}, {_plain(manifest.labels)}, {_shape(manifest)} "
         f"pixels ({'grey' if manifest.image_shape[2] == 1 else 'RGB'}, 8 bits)."
     )
     for picture in pictures:
@@ -148,13 +148,6 @@ def _passages(text: str) -> list[str]:
         for line in found
     ]
     return [_plain(line.replace("**", "")) for line in cut]
-
-
-def describe_labels(manifest: Manifest) -> str:
-    """What the images are labelled with."""
-    if manifest.targets:
-        return f"numbers to predict: {', '.join(target.name for target in manifest.targets)}"
-    return pluralize(len(manifest.classes), "class", "classes")
 
 
 def _contents(manifest: Manifest) -> Iterator[str]:

@@ -5,9 +5,23 @@ from __future__ import annotations
 from math import ceil, sqrt
 from pathlib import Path
 
+import keras
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+
+def draw_first_kernels(model: keras.Model, path: Path) -> Path | None:
+    """The kernels of the first layer that has some, as a PNG at `path`; None without any."""
+    for layer in model.layers:
+        for weight in layer.weights:
+            if len(weight.shape) == 4:
+                kernels = np.asarray(keras.ops.convert_to_numpy(weight))
+                height, width, channels, number = kernels.shape
+                title = f"{layer.name}: {number} kernels of {height}×{width}×{channels}"
+                draw_kernels(kernels, path, title=title)
+                return path
+    return None
 
 
 def draw_kernels(kernels: NDArray[np.floating], path: Path, *, title: str) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 from convforge.errors import InputError
 from convforge.pipeline.composition import read_params
-from convforge.pipeline.run_folder import CONFIG, METRICS
+from convforge.pipeline.metrics import achieved
+from convforge.pipeline.run_folder import EvaluationFolder, RunFolder
 from convforge.pipeline.tracking.replay import State
+
+# Where `dvc.yaml` has them.
+_RUN, _EVALUATION = Path("build/train"), Path("build/evaluate")
 
 
 def results(root: Path) -> str:
@@ -18,39 +21,27 @@ def results(root: Path) -> str:
     Raises:
         InputError: the pipeline has not run yet.
     """
-    metrics = root / "build" / "evaluate" / METRICS
-    if not metrics.is_file():
+    run, evaluation = RunFolder(root / _RUN), EvaluationFolder(root / _EVALUATION)
+    if not evaluation.metrics.is_file():
         raise InputError("the pipeline has not run yet: `make repro`, or `dvc repro`")
-    figures = json.loads(metrics.read_text(encoding="utf-8"))
-    settings = read_params(root / "build" / "train" / CONFIG)
+    figures = json.loads(evaluation.metrics.read_text(encoding="utf-8"))
+    settings = read_params(run.config)
     return "\n".join(
         (
-            f"{settings.model.name} on {settings.data.name}: test {achieved(figures)}, "
+            f"{settings.model.name} on {settings.data.name}: test {achieved(figures, 'test')}, "
             f"loss {figures['test_loss']:.4f}, {figures['test_images']:,} images",
-            f"  run       {_run(root)}",
-            "  pictures  build/train/pictures/  build/evaluate/",
-            "  model     build/train/model/",
-            "next: make ui  (with .venv active: convforge predict build/train IMAGE, "
+            f"  run       {_tracked_in(evaluation)}",
+            f"  pictures  {_EVALUATION}/",
+            f"  model     {run.model.relative_to(root)}/",
+            f"next: make ui  (with .venv active: convforge predict {_RUN} IMAGE, "
             "dvc metrics diff, dvc plots show)",
         )
     )
 
 
-def achieved(figures: Mapping[str, float]) -> str:
-    """The figure that people ask for first.
-
-    Example:
-        >>> achieved({"test_accuracy": 0.987}), achieved({"test_mae": 3.5, "test_rmse": 4.0})
-        ('accuracy 98.70%', 'mean absolute error 3.5')
-    """
-    if "test_accuracy" in figures:
-        return f"accuracy {figures['test_accuracy']:.2%}"
-    return f"mean absolute error {figures['test_mae']:.4g}"
-
-
-def _run(root: Path) -> str:
+def _tracked_in(evaluation: EvaluationFolder) -> str:
     # The evaluation's, since it opens a run of its own where the store has lost the training's.
-    state = State.read(root / "build" / "evaluate")
+    state = State.read(evaluation.path)
     if state.tracking_uri is None:
         return "not tracked"
     if state.run_id is None:  # What is delivered later does not change what DVC keeps.

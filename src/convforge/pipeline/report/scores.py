@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from convforge.pipeline.metrics import CLASS_METRICS, NUMBER_METRICS, Table, metrics_of
 
 
 def probabilities_of(logits: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -38,11 +41,9 @@ def class_scores(
     else:
         own = np.arange(wide.shape[1]) == labels[:, None]
         value = _loss(loss, np.where(own, 1.0, -1.0 if loss == "hinge" else 0.0), wide)
-    accuracy = float(np.mean(wide.argmax(axis=1) == labels))
     return {
         "test_loss": value,
-        "test_accuracy": accuracy,
-        "test_error": 1 - accuracy,
+        **_measured(CLASS_METRICS, labels, wide),
         "test_images": len(labels),
     }
 
@@ -75,17 +76,17 @@ def target_scores(
     """
     actual, predicted = actual.astype(np.float64), predicted.astype(np.float64)
     scores = {"test_loss": _loss(loss, actual / np.array(std), predicted / np.array(std))}
-    if loss == "hinge":
-        scores["test_accuracy"] = float(np.mean(np.sign(predicted) == actual))
-        scores["test_error"] = 1 - scores["test_accuracy"]
-    else:
-        errors = np.abs(actual - predicted)
-        scores["test_mae"] = float(errors.mean())
-        scores["test_rmse"] = float(np.sqrt((errors**2).mean()))
-        if len(names) > 1:
-            for name, column in zip(names, errors.T, strict=True):
-                scores[f"test_mae_{name}"] = float(column.mean())
+    metrics = metrics_of(loss, regression=True)
+    scores |= _measured(metrics, actual, predicted)
+    if metrics is NUMBER_METRICS and len(names) > 1:
+        first = metrics[0]
+        for name, right, said in zip(names, actual.T, predicted.T, strict=True):
+            scores[f"test_{first.name}_{name}"] = first.of(right, said)
     return {**scores, "test_images": len(actual)}
+
+
+def _measured(metrics: Table, actual: NDArray[Any], outputs: NDArray[Any]) -> dict[str, float]:
+    return {f"test_{metric.name}": metric.of(actual, outputs) for metric in metrics}
 
 
 def _loss(name: str, targets: NDArray[np.float64], outputs: NDArray[np.float64]) -> float:

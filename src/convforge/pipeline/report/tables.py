@@ -12,7 +12,7 @@ from rich.text import Text
 from convforge.models.summary import LayerCost
 from convforge.pipeline.data.manifest import Manifest
 from convforge.pipeline.printable import one_line
-from convforge.pipeline.report.data_card import describe_labels, left_out, source_sizes
+from convforge.pipeline.report.data_card import left_out, source_sizes
 
 # Classes that a terminal shows; the card has more.
 _MOST_LISTED = 40
@@ -22,7 +22,7 @@ def print_inspection(manifest: Manifest) -> None:
     """Print the counts, the spread and the remarks of a data set."""
     classes = len(manifest.classes)
     shape = f"{times(manifest.image_shape)} pixels"
-    print(f"{one_line(manifest.name)}: {shape}, {describe_labels(manifest)}\n")
+    print(f"{one_line(manifest.name)}: {shape}, {manifest.labels}\n")
     table = Table(box=None, pad_edge=False, show_footer=True)
     table.add_column("class" if classes else "", "all", max_width=60)
     for name, split in manifest.splits.items():

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from convforge.errors import InputError
 from convforge.pipeline.composition import read_params
 from convforge.pipeline.data.manifest import Manifest, is_prepared
 from convforge.pipeline.data.preparation.prepare import FORMAT, prepare
@@ -17,7 +16,6 @@ from convforge.pipeline.pluralize import pluralize
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.project import project_root, resolve_path
 from convforge.pipeline.ray_cluster import RayCluster
-from convforge.pipeline.report.data_card import describe_labels, write_card
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.stages.entry import add_workers, progress_of, run_guarded, stage_parser
 
@@ -42,7 +40,6 @@ def preprocess(
         processes=processes,
         cluster=cluster,
         once=once,
-        finish=lambda folder, manifest: write_card(folder, manifest, path),
     )
     progress.say(describe(manifest))
     for name, split in manifest.splits.items():
@@ -59,7 +56,7 @@ def describe(manifest: Manifest) -> str:
     dropped, bad = manifest.counts.dropped, len(manifest.bad_items)
     gone = f", {pluralize(dropped, 'copy', 'copies')} of held-out images dropped" if dropped else ""
     gone += f", {pluralize(bad, 'file')} left out" if bad else ""
-    return f"{manifest.name}: {describe_labels(manifest)}, {shape} pixels, {sizes}{gone}"
+    return f"{manifest.name}: {manifest.labels}, {shape} pixels, {sizes}{gone}"
 
 
 def prepared(
@@ -88,22 +85,6 @@ def prepared(
             settings, folder, root, progress, processes=processes, cluster=cluster, once=True
         )
     return folder
-
-
-def matching_manifest(settings: Settings, data: Path) -> Manifest:
-    """The manifest in `data`, if it was made by this config's `data` group.
-
-    Raises:
-        InputError: it was made by another; names the keys that differ.
-    """
-    manifest = Manifest.read(data)
-    wanted = settings.data.model_dump()
-    if manifest.config != wanted:
-        keys = [f"data.{key}" for key in wanted if manifest.config.get(key) != wanted[key]]
-        raise InputError(
-            f"{data} was prepared with another {', '.join(keys)}: run `convforge preprocess` again"
-        )
-    return manifest
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Train: prepared data → a model, its history and its pictures, and an MLflow run."""
+"""Train: prepared data → a model and its history, and an MLflow run."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from omegaconf import OmegaConf
 
 import convforge
 from convforge.errors import DivergenceError
 from convforge.pipeline.composition import read_params
-from convforge.pipeline.data.manifest import FILE_NAME as MANIFEST
-from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.data.manifest import Manifest, matching_manifest
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.project import project_root, resolve_path
-from convforge.pipeline.run_folder import BEST, CONFIG, DATA, HISTORY, LAST_GOOD, MODEL, PICTURES
+from convforge.pipeline.run_folder import RunFolder
 from convforge.pipeline.settings.distribution import RayDistribution
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.settings.tracking import MLflowTracking
 from convforge.pipeline.stages.entry import progress_of, run_guarded, stage_parser
-from convforge.pipeline.stages.preprocess import matching_manifest
 from convforge.pipeline.tracking.journal import FILE_NAME as JOURNAL
 from convforge.pipeline.tracking.journal import Journal
 from convforge.pipeline.tracking.provenance import provenance_tags
@@ -40,15 +39,16 @@ from convforge.pipeline.training.resume.resumable import (
 )
 
 if TYPE_CHECKING:
+    import keras
+
+    from convforge.augment.settings import Augmentation
+    from convforge.pipeline.data.reading.stream import Stream
     from convforge.pipeline.training.distribution.setup import Part
-    from convforge.pipeline.training.resume.checkpoints import Checkpoints
-    from convforge.pipeline.training.trainer import Trainer
+    from convforge.pipeline.training.objective import Targets
     from convforge.serving.predictor import ModelCard
 
 #: What of code or packages has changed within the run: it is no exact one.
 OTHER_CODE_TAG = "convforge.resumed_with_other_code"
-# Read for the contact sheets: a fraction of a second, whatever the size of the data.
-_MOST_SHOWN_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,30 @@ class RunLabel:
     tags: Mapping[str, str]
 
 
+class Report(Protocol):
+    """What draws the data's card and the training's pictures: `convforge.pipeline.report`'s.
+
+    This module does not import it, so that DVC need not train again where a picture has changed.
+    """
+
+    def of_data(self, data: Path, manifest: Manifest, folder: Path, source: Path) -> list[Path]:
+        """Card and contact sheets in `folder`; the files written."""
+        ...
+
+    def of_training(
+        self,
+        model: keras.Model,
+        history: Path,
+        stream: Stream,
+        folder: Path,
+        *,
+        augmentation: Augmentation,
+        seed: int,
+    ) -> list[Path]:
+        """Curves, kernels and augmented images in `folder`; the files written."""
+        ...
+
+
 def train(
     settings: Settings,
     data: Path,
@@ -66,11 +90,13 @@ def train(
     root: Path,
     progress: Progress,
     label: RunLabel | None = None,
+    report: Report | None = None,
 ) -> Mapping[str, float]:
     """Train the config's network on the prepared `data` and leave everything in `out`.
 
     Goes on where an earlier process was stopped that trained the same; see `resumable_run`. With
-    `distribute=ray` the processes of a cluster do it.
+    `distribute=ray` the processes of a cluster do it. Without a `report` nothing is drawn: the
+    evaluation does it.
 
     Returns:
         The figures of the last epoch.
@@ -80,11 +106,11 @@ def train(
             writes `out`, or the loss is not finite.
     """
     if not isinstance(settings.distribute, RayDistribution):
-        return _train_here(settings, data, out, root, label, progress)
+        return _train_here(settings, data, out, root, label, report, progress)
 
     from convforge.pipeline.training import backend
 
-    matching_manifest(settings, data)
+    matching_manifest(settings.data, data)
     backend.import_keras()
 
     import keras
@@ -94,7 +120,7 @@ def train(
 
     check_backend(settings, keras.config.backend())
     root = root.resolve()
-    part = partial(_train_here, settings, data.resolve(), out.resolve(), root, label)
+    part = partial(_train_here, settings, data.resolve(), out.resolve(), root, label, report)
     return on_ray(settings.distribute, part, root, progress)
 
 
@@ -104,12 +130,13 @@ def _train_here(
     out: Path,
     root: Path,
     label: RunLabel | None,
+    report: Report | None,
     progress: Progress,
 ) -> Mapping[str, float]:
     """In this process, alone or as one of several."""
     from convforge.pipeline.training import backend
 
-    manifest = matching_manifest(settings, data)
+    manifest = matching_manifest(settings.data, data)
     backend.import_keras()
 
     from convforge.pipeline.training.distribution.setup import distributed
@@ -133,42 +160,97 @@ def _train_here(
             part.root,
             part.progress,
         ) as run:
-            return _train(part, manifest, data, label, run)
+            return _train(part, manifest, data, label, report, run)
 
 
 def _train(
-    part: Part, manifest: Manifest, data: Path, label: RunLabel | None, run: ResumableRun
+    part: Part,
+    manifest: Manifest,
+    data: Path,
+    label: RunLabel | None,
+    report: Report | None,
+    run: ResumableRun,
 ) -> Mapping[str, float]:
     from convforge.pipeline.training.resume.checkpoints import Checkpoints
+    from convforge.pipeline.training.resume.state import restore
     from convforge.pipeline.training.trainer import build_trainer
+    from convforge.serving.predictor import save_model
 
-    settings, out, root, progress = part.settings, part.out, part.root, part.progress
-    fit = build_trainer(settings, manifest, data, part.distribution)
+    settings, progress, folder = part.settings, part.progress, RunFolder(part.out)
+    trainer = build_trainer(settings, manifest, data, part.distribution)
     checkpoints = Checkpoints(run.folder, settings.trainer.checkpoint.keep, progress.warn)
-    _forget(out)
-    config = out / CONFIG
-    config.write_text(OmegaConf.to_yaml(OmegaConf.create(dump(settings))), encoding="utf-8")
-    tracker = Tracker(settings.tracking, out, root, progress, kind="train", key=run.key)
+    card = _card(settings, manifest, trainer.targets)
+    _empty(folder)
+    _write_config(settings, folder)
+    with _tracked(part, manifest, label, run) as tracker:
+        journal = tracker.journal
+        journal.artifact(folder.config)
+        if report is not None:
+            source = resolve_path(settings.data.path, part.root)
+            for file in report.of_data(data, manifest, folder.data, source):
+                journal.artifact(file, folder.data.name)
+        try:
+            trained = trainer.run(folder.history, journal, progress, tracker.wake, checkpoints)
+        except DivergenceError as error:
+            save_model(folder.last_good, error.model, card)
+            journal.tags({"convforge.error": str(error)})
+            raise
+        save_model(folder.model, trained.model, card)
+        if report is not None:
+            for picture in report.of_training(
+                trained.model,
+                folder.history,
+                trained.stream,
+                folder.pictures,
+                augmentation=settings.augment,
+                seed=settings.seed,
+            ):
+                journal.artifact(picture, folder.pictures.name)
+        journal.model(folder.model, _signature(card.image_shape, len(card.classes or card.targets)))
+        best = checkpoints.best()
+        if best is not None:  # None where its file was damaged.
+            restore(trained.trainable, best.arrays, metrics=False)
+            save_model(folder.best, trained.model, card)
+            journal.tags({"convforge.best_epoch": str(best.position.epoch)})
+        figures = _last_figures(journal)
+    drawn = "" if report is None else f"    pictures: {folder.pictures}"
+    progress.say(f"model: {folder.model}{drawn}")
+    return figures
+
+
+def _empty(folder: RunFolder) -> None:
+    """Make the folder, without the records of a run that was there before."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    for record in (folder.history, folder.path / JOURNAL, folder.path / RUN_FILE):
+        record.unlink(missing_ok=True)
+    # Removed, not overwritten: what waits to be delivered may be the same file by another name.
+    for model in (folder.model, folder.best, folder.last_good):
+        shutil.rmtree(model, ignore_errors=True)
+
+
+def _write_config(settings: Settings, folder: RunFolder) -> None:
+    config = OmegaConf.to_yaml(OmegaConf.create(dump(settings)))
+    folder.config.write_text(config, encoding="utf-8")
+
+
+@contextmanager
+def _tracked(
+    part: Part, manifest: Manifest, label: RunLabel | None, run: ResumableRun
+) -> Iterator[Tracker]:
+    """The run's journal, delivered meanwhile; begun with what is known, ended with its status."""
+    settings, progress = part.settings, part.progress
+    tracker = Tracker(settings.tracking, part.out, part.root, progress, kind="train", key=run.key)
     journal = tracker.journal
     if run.has_begun:
         journal.go_on()
-    label = label or RunLabel(default_name(settings), {})
-    _begin(tracker, settings, manifest, label, root)
+    _begin(tracker, settings, manifest, label or RunLabel(default_name(settings), {}), part.root)
     if run.other_code:
         journal.tags({OTHER_CODE_TAG: run.other_code})
     tracker.start()
     status = "FAILED"
     try:
-        journal.artifact(config)
-        _show_data(settings, manifest, data, root, journal, out / DATA)
-        fit = fit.run(out / HISTORY, journal, progress, tracker.wake, checkpoints)
-        card = _card(settings, manifest, fit)
-        _save(fit, out, card, journal)
-        _save_best(fit, out, card, checkpoints, journal)
+        yield tracker
         status = "FINISHED"
-    except DivergenceError as error:
-        _save_last_good(out, _card(settings, manifest, fit), journal, error)
-        raise
     except KeyboardInterrupt:
         status = "KILLED"
         progress.say("stopped; the same command goes on from here")
@@ -178,21 +260,8 @@ def _train(
             status = "KILLED"
         raise
     finally:
-        figures = _last_figures(journal)
         journal.end(status)
         tracker.finish()
-    progress.say(f"model: {out / MODEL}    pictures: {out / PICTURES}")
-    return figures
-
-
-def _forget(out: Path) -> None:
-    """Make `out`, without the records of a run that was there before."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name in (HISTORY, JOURNAL, RUN_FILE):
-        (out / name).unlink(missing_ok=True)
-    # Removed, not overwritten: what waits to be delivered may be the same file by another name.
-    for name in (MODEL, BEST, LAST_GOOD):
-        shutil.rmtree(out / name, ignore_errors=True)
 
 
 def dump(settings: Settings) -> dict[str, Any]:
@@ -249,64 +318,20 @@ def _begin(
     )
 
 
-def _show_data(
-    settings: Settings, manifest: Manifest, data: Path, root: Path, journal: Journal, folder: Path
-) -> None:
-    from convforge.pipeline.report.data_card import report_data
-
-    source = resolve_path(settings.data.path, root)
-    for file in report_data(data, manifest, folder, source, most_bytes=_MOST_SHOWN_BYTES):
-        journal.artifact(file, DATA)
-    # It names every image that was left out, the card a few of each kind.
-    journal.artifact(Path(shutil.copy2(data / MANIFEST, folder)), DATA)
-
-
-def _card(settings: Settings, manifest: Manifest, fit: Trainer) -> ModelCard:
+def _card(settings: Settings, manifest: Manifest, targets: Targets | None) -> ModelCard:
     from convforge.serving.predictor import ModelCard
 
     return ModelCard(
         name=settings.model.name,
-        classes=[] if fit.targets else manifest.classes,
-        targets=list(fit.targets.names) if fit.targets else [],
-        image_shape=list(fit.settings.input_shape(manifest.image_shape)),
+        classes=[] if targets else manifest.classes,
+        targets=list(targets.names) if targets else [],
+        image_shape=list(settings.input_shape(manifest.image_shape)),
         stored_size=manifest.image_shape[:2],
         geometry="center_crop" if settings.data.geometry == "center_crop" else "resize",
         background=settings.data.background,
         data_digest=manifest.digest,
         version=convforge.__version__,
     )
-
-
-def _save(fit: Trainer, out: Path, card: ModelCard, journal: Journal) -> None:
-    from convforge.pipeline.report.training_pictures import draw_training_pictures
-    from convforge.serving.predictor import save_model
-
-    save_model(out / MODEL, fit.model, card)
-    for picture in draw_training_pictures(fit, out / HISTORY, out / PICTURES):
-        journal.artifact(picture, PICTURES)
-    journal.model(out / MODEL, _signature(card.image_shape, len(card.classes or card.targets)))
-
-
-def _save_best(
-    fit: Trainer, out: Path, card: ModelCard, checkpoints: Checkpoints, journal: Journal
-) -> None:
-    """The weights of the best epoch beside those of the last."""
-    from convforge.pipeline.training.resume.state import restore
-    from convforge.serving.predictor import save_model
-
-    best = checkpoints.best()
-    if best is None:  # Its file was damaged.
-        return
-    restore(fit.trainable, best.arrays, metrics=False)
-    save_model(out / BEST, fit.model, card)
-    journal.tags({"convforge.best_epoch": str(best.position.epoch)})
-
-
-def _save_last_good(out: Path, card: ModelCard, journal: Journal, error: DivergenceError) -> None:
-    from convforge.serving.predictor import save_model
-
-    save_model(out / LAST_GOOD, error.model, card)
-    journal.tags({"convforge.error": str(error)})
 
 
 def _signature(image_shape: Sequence[int], outputs: int) -> dict[str, str]:

@@ -11,7 +11,7 @@ import shutil
 import sys
 import traceback
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -30,9 +30,11 @@ from convforge.pipeline.composition import (
     sweep_jobs,
 )
 from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.metrics import monitored
 from convforge.pipeline.progress import Progress, Verbosity
 from convforge.pipeline.project import CONFIG_NAME, project_root
-from convforge.pipeline.run_folder import CONFIG
+from convforge.pipeline.report import run_report
+from convforge.pipeline.run_folder import RunFolder
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.settings.tracking import MLflowTracking
 from convforge.pipeline.stages.preprocess import prepared
@@ -150,7 +152,11 @@ def _config_overrides(overrides: Sequence[str]) -> list[str]:
 
 @hydra.main(version_base="1.3", config_path=None, config_name=CONFIG_NAME)
 def _job(config: DictConfig) -> float | None:
-    """One job; returns what a search may maximise."""
+    """One job; returns what a search goes by.
+
+    That is the last epoch's figure of `trainer.checkpoint.monitor`, or the loss on the validation
+    images: to be maximised for an accuracy, to be minimised for a loss or an error.
+    """
     root = project_root()
     try:
         settings = settings_of(config)
@@ -163,22 +169,27 @@ def _job(config: DictConfig) -> float | None:
     figures = finished_figures(out)
     if figures is not None and not has_stopped_run(out, root):
         progress.say(f"train: {label.name} has finished in {out}")
-        return figures.get("val_accuracy")
+        return _objective(settings, figures)
     progress.say(f"train: {label.name} → {out}")
     try:
-        figures = train(settings, prepared(settings, root, progress), out, root, progress, label)
+        data = prepared(settings, root, progress)
+        figures = train(settings, data, out, root, progress, label, run_report)
     except (InputError, KeyboardInterrupt):
         raise
     except Exception:
         # Hydra shows a job's exception only when all jobs have ended.
         progress.warn(f"{label.name} failed:\n{traceback.format_exc()}")
         raise
-    if not (out / CONFIG).is_file():
+    if not RunFolder(out).config.is_file():
         # Of several processes the first alone leaves anything but Hydra's record.
         shutil.rmtree(out / ".hydra", ignore_errors=True)
         with suppress(OSError):
             out.rmdir()
-    return figures.get("val_accuracy")
+    return _objective(settings, figures)
+
+
+def _objective(settings: Settings, figures: Mapping[str, float]) -> float | None:
+    return figures.get(monitored(settings.trainer.checkpoint.monitor, figures))
 
 
 def _label(settings: Settings, overrides: Sequence[str]) -> RunLabel:

@@ -6,15 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from convforge.pipeline.metrics import HEADLINES, higher_is_better
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.settings.tracking import MLflowTracking
 from convforge.pipeline.tracking.journal import FILE_NAME, PARENT_TAG, Journal
 from convforge.pipeline.tracking.provenance import provenance_tags
 from convforge.pipeline.tracking.replay import SWEEP_TAG
 from convforge.pipeline.tracking.tracker import Tracker
-
-# What says which job did best: of classes and signs, else of predicted numbers.
-_BEST_METRICS = (("val_accuracy", max), ("val_mae", min))
 
 
 @contextmanager
@@ -67,7 +65,8 @@ def _write_best(journal: Journal, folder: Path, parent: str) -> None:
     found = [Journal(path.parent) for path in sorted(folder.glob(f"**/{FILE_NAME}"))]
     children = [child for child in found if _parent(child) == parent]
     finished = [last for last in map(_last_figures, children) if last]
-    for metric, best_of in _BEST_METRICS:
+    for metric in (f"val_{name}" for name in HEADLINES):
+        best_of = max if higher_is_better(metric) else min
         scores = [(figures[metric], name) for name, figures in finished if metric in figures]
         if scores:
             score, name = best_of(scores, key=lambda pair: pair[0])

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from convforge.errors import InputError
+from convforge.pipeline.metrics import higher_is_better, monitored
 from convforge.pipeline.settings.trainer import CheckpointSettings
 from convforge.pipeline.training.callbacks import DivergedError, EpochRecord, LossWatch
 from convforge.pipeline.training.resume.checkpoints import Checkpoint, Checkpoints, Position
@@ -51,7 +52,7 @@ class Checkpointing(keras.callbacks.Callback):
         super().__init__()
         self._checkpoints = checkpoints
         self._seconds = settings.seconds
-        self._monitor = monitored(settings.monitor, metrics)
+        self._monitor = check_monitor(settings.monitor, metrics)
         self._steps = steps_per_epoch
         self._record, self._watch, self._interruption = record, watch, interruption
         self._start = start
@@ -110,7 +111,7 @@ class Checkpointing(keras.callbacks.Callback):
         self._cost = self._saved - start
 
     def _keep_best(self, position: Position, value: float) -> None:
-        better = max if self._monitor.endswith("accuracy") else min
+        better = max if higher_is_better(self._monitor) else min
         if self._best is not None and better(value, self._best) == self._best:
             return
         self._best = value
@@ -128,20 +129,15 @@ def snapshot(model: keras.Model, position: Position, record: EpochRecord) -> Che
     )
 
 
-def monitored(name: str | None, metrics: tuple[str, ...]) -> str:
+def check_monitor(name: str | None, metrics: tuple[str, ...]) -> str:
     """The figure that says which epoch is the best.
 
     Raises:
         InputError: an epoch has no such figure.
 
-    Example:
-        >>> monitored(None, ("loss", "accuracy", "val_loss", "val_accuracy"))
-        'val_loss'
     """
-    if name is None:
-        return "val_loss" if "val_loss" in metrics else "loss"
-    if name not in metrics:
+    if name is not None and name not in metrics:
         raise InputError(
             f"trainer.checkpoint.monitor={name} is not allowed: give one of {', '.join(metrics)}"
         )
-    return name
+    return monitored(name, metrics)

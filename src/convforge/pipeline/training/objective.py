@@ -13,6 +13,7 @@ from convforge.augment import numpy_ops
 from convforge.errors import InputError
 from convforge.losses import Hinge
 from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.metrics import metrics_of
 from convforge.pipeline.settings.objective import RegressionTask
 from convforge.pipeline.settings.run import Settings
 
@@ -98,22 +99,12 @@ def training_loss(name: str, classes: int | None) -> keras.losses.Loss:
 
 
 def training_metrics(name: str, targets: Targets | None) -> list[keras.metrics.Metric]:
-    """Accuracy for classes and signs; for numbers the mean absolute error in their own units."""
-    if targets is None:
-        return [keras.metrics.SparseCategoricalAccuracy("accuracy")]
-    if name == "hinge":
-        return [keras.metrics.MeanMetricWrapper(_same_sign, name="accuracy")]
-    std = np.array(targets.std, np.float32)
-
-    def error_in_units(y_true: Any, y_pred: Any) -> Any:
-        return keras.ops.mean(keras.ops.abs(y_true - y_pred) * std, axis=-1)
-
-    return [keras.metrics.MeanMetricWrapper(error_in_units, name="mae")]
-
-
-def _same_sign(y_true: Any, y_pred: Any) -> Any:
-    same = keras.ops.equal(keras.ops.sign(y_pred), y_true)
-    return keras.ops.mean(keras.ops.cast(same, "float32"), axis=-1)
+    """What every epoch is measured by besides its loss; see `convforge.pipeline.metrics`."""
+    return [
+        metric.in_training(metric.name, targets.std if targets else ())
+        for metric in metrics_of(name, regression=targets is not None)
+        if metric.in_training is not None
+    ]
 
 
 class EachClass(keras.losses.Loss):

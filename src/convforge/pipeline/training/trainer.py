@@ -26,7 +26,7 @@ from convforge.pipeline.training.callbacks import (
     LiveProgress,
     LossWatch,
 )
-from convforge.pipeline.training.checkpoint_callback import Checkpointing, monitored, snapshot
+from convforge.pipeline.training.checkpoint_callback import Checkpointing, check_monitor, snapshot
 from convforge.pipeline.training.distribution.strategy import Distribution
 from convforge.pipeline.training.divergence import trace
 from convforge.pipeline.training.objective import (
@@ -335,7 +335,7 @@ def build_trainer(
     """
     with distribution.scope():
         fit = _prepare(settings, manifest, data, distribution)
-    monitored(settings.trainer.checkpoint.monitor, fit.figures)
+    check_monitor(settings.trainer.checkpoint.monitor, fit.figures)
     distribution.check(settings, fit.batch_sizes)
     return fit
 

@@ -16,7 +16,7 @@ import hashlib
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import accumulate
@@ -66,7 +66,6 @@ def prepare(
     processes: int | None = None,
     cluster: RayCluster | None = None,
     once: bool = False,
-    finish: Callable[[Path, Manifest], object] | None = None,
 ) -> Manifest:
     """Prepare the images at `path` into the folder `out`, which appears when complete.
 
@@ -79,7 +78,6 @@ def prepare(
             same whatever their number.
         cluster: whose machines do the work; they must see `path` and `out` as this one does.
         once: take `out` as it is where it is prepared, and wait for another process that makes it.
-        finish: adds files to the folder before it appears as `out`.
 
     Returns:
         The manifest, as written to `out`.
@@ -101,8 +99,6 @@ def prepare(
                 _Preparation(settings, source, folder, out, progress).run(processes, cluster)
             manifest = Manifest.read(folder)
             _remove_all_but(manifest, folder)
-            if finish is not None:
-                finish(folder, manifest)
         _bad_items_file(out).unlink(missing_ok=True)
         return manifest
 
