@@ -40,6 +40,7 @@ FLOORS = (
     ("pipeline/sweeps",),
     ("pipeline/commands",),
     ("pipeline/cli",),
+    ("__main__",),
 )
 
 

@@ -38,7 +38,7 @@ SHORT = (
 
 def _runs(database: Path) -> tuple[Any, list[Any]]:
     """The parent and its children."""
-    client = open_client(f"sqlite:///{database}")
+    client = open_client(f"sqlite:///{database}", print)
     experiment = client.get_experiment_by_name("convforge")
     runs = client.search_runs([experiment.experiment_id])
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]

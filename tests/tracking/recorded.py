@@ -109,7 +109,7 @@ def whole_run(
 
 def differences(database: str, artifacts: Path, events: list[Event]) -> list[str]:
     """How the run in the store differs from the journal's `events`."""
-    return list(_differences(open_client(database), artifacts, events))
+    return list(_differences(open_client(database, print), artifacts, events))
 
 
 def _differences(client: Any, artifacts: Path, events: list[Event]) -> Iterator[str]:

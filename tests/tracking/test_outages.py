@@ -299,7 +299,7 @@ def test_a_run_whose_process_was_killed_does_not_stay_running(tmp_path: Path) ->
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert sync(tmp_path, [], Said()) == {}
-    client = open_client(uri)
+    client = open_client(uri, print)
     (run,) = client.search_runs([client.get_experiment_by_name("outages").experiment_id])
     assert run.info.status == "KILLED"
     history = client.get_metric_history(run.info.run_id, "loss")
@@ -354,7 +354,7 @@ def test_an_evaluation_completes_a_run_that_was_not_delivered_yet(tmp_path: Path
     tracker.journal.end("FINISHED")
     tracker.finish()
     assert said.lines == []
-    client = open_client(local)
+    client = open_client(local, print)
     (run,) = client.search_runs([client.get_experiment_by_name("outages").experiment_id])
     assert run.info.run_name == "run"
     assert run.data.metrics["test_accuracy"] == 0.9
@@ -379,7 +379,7 @@ def test_children_find_their_parent_in_whatever_order_they_arrive(
     child.end("FINISHED")
     for folder in folders if parent_first else reversed(folders):
         assert sync(tmp_path, [folder], Said()) == {}
-    client = open_client(uri)
+    client = open_client(uri, print)
     runs = client.search_runs([client.get_experiment_by_name("outages").experiment_id])
     by_name = {run.info.run_name: run for run in runs}
     assert len(runs) == 2
@@ -423,7 +423,7 @@ def test_training_and_evaluation_end_well_with_no_server_and_sync_delivers_them(
     done = _command(project, "sync", "--uri", local)
     assert done.returncode == 0, done.stderr
     assert list(outbox(project).iterdir()) == []
-    client = open_client(local)
+    client = open_client(local, print)
     (found,) = client.search_runs([client.get_experiment_by_name("convforge").experiment_id])
     assert found.info.status == "FINISHED"
     assert found.data.tags["convforge.evaluated"] == "yes"

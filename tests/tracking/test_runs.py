@@ -69,7 +69,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 def _client(root: Path, settings: Settings) -> Any:
     assert isinstance(settings.tracking, MLflowTracking)
-    return open_client(tracking_uri(settings.tracking, root))
+    return open_client(tracking_uri(settings.tracking, root), print)
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +275,7 @@ def test_a_name_and_tags_given_to_a_run_are_its_own(
 def _delivery(journal: Journal, settings: Settings, root: Path) -> Replay:
     store = store_of(settings.tracking, root)
     assert store is not None
-    return Replay(journal, MLflowStore(store), warn=QUIET.warn, say=QUIET.say)
+    return Replay(journal, MLflowStore(store, print), warn=QUIET.warn, say=QUIET.say)
 
 
 def _deliver(delivery: Replay) -> None:
@@ -368,7 +368,7 @@ def test_what_the_store_refuses_for_good_is_told_and_recorded_and_stops_nothing(
     journal.end("FINISHED")
     store = store_of(compose().tracking, tmp_path)
     assert store is not None
-    delivery = Replay(journal, MLflowStore(store), warn=told.append, say=told.append)
+    delivery = Replay(journal, MLflowStore(store, print), warn=told.append, say=told.append)
     _deliver(delivery)
     run = _client(tmp_path, compose()).get_run(delivery.state.run_id)
     assert run.data.params == {"a": "1"}

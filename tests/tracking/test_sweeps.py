@@ -41,7 +41,7 @@ def _digests(project: Path) -> dict[str, str]:
 
 def _runs(project: Path) -> tuple[Any, list[Any]]:
     """The parent and its children."""
-    client = open_client(f"sqlite:///{project}/mlflow.db")
+    client = open_client(f"sqlite:///{project}/mlflow.db", print)
     experiment = client.get_experiment_by_name("convforge")
     runs = client.search_runs([experiment.experiment_id])
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
@@ -68,7 +68,7 @@ def test_the_best_job_of_a_regression_is_the_one_with_the_smallest_error(tmp_pat
             child.metrics({"val_mae": 2 * error}, step=1)
             child.metrics({"val_mae": error}, step=2)
             child.end("FINISHED")
-    client = open_client(str(settings.uri))
+    client = open_client(str(settings.uri), print)
     experiment = client.get_experiment_by_name("turns").experiment_id
     (run,) = client.search_runs([experiment])
     assert run.info.status == "FINISHED"

@@ -45,7 +45,9 @@ def run(arguments: argparse.Namespace) -> None:
     if location is not None:
         command += ["--default-artifact-root", location]
     command += ["--host", "127.0.0.1", "--port", str(arguments.port), "--workers", "1"]
-    experiment = experiment_id(open_client(uri), settings.tracking.experiment, uri)
+    experiment = experiment_id(
+        open_client(uri, progress_of(arguments).warn), settings.tracking.experiment, uri
+    )
     # Without `workflowType` the pages open as those for language models and hide the models.
     page = f"#/experiments/{experiment}/runs?workflowType=machine_learning"
     print(f"MLflow: http://127.0.0.1:{arguments.port}/{page}  (Ctrl-C ends it)", flush=True)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import convforge
 from convforge.pipeline.tracking.journal import PARENT_TAG
+from convforge.pipeline.tracking.sqlite_store import make_store
 from convforge.pipeline.tracking.store import Store, artifact_location, database_file, quiet_mlflow
 
 KEY_TAG = "convforge.key"
@@ -36,6 +38,19 @@ _REFUSALS = (
     "RESOURCE_LIMIT_EXCEEDED",
 )
 _REFUSED_UPLOADS = (400, 405, 411, 413, 414, 415, 422)
+
+
+# What a run imports by and by, found by watching the sending thread of whole runs.
+_MODULES = (
+    *("mlflow", "mlflow.entities", "mlflow.models", "mlflow.pyfunc"),
+    "mlflow.tracking._model_registry.client",
+    *("mlflow.store.tracking.rest_store", "mlflow.store.tracking.sqlalchemy_store"),
+    *("mlflow.store.tracking.sqlalchemy_workspace_store", "mlflow.store.workspace.utils"),
+    *("mlflow.store.artifact.local_artifact_repo", "mlflow.store.artifact.mlflow_artifacts_repo"),
+    *("mlflow.store.model_registry.sqlalchemy_store", "mlflow.utils.search_logged_model_utils"),
+    *("sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.sqlite.pysqlite"),
+    *("alembic.command", "alembic.config"),
+)
 
 
 class UnreachableError(Exception):
@@ -82,23 +97,36 @@ def _why(error: Exception) -> str:
     return text if len(text) <= 160 else f"{text[:157]}..."
 
 
-def open_client(uri: str) -> Any:
-    """An `MlflowClient`; a local database is created by one process at a time.
+def import_mlflow(uri: str) -> None:
+    """Import all of MLflow that a run to the store at `uri` needs.
 
-    Several processes that create one SQLite store at once destroy it.
+    To be called on the main thread, before anything is traced. Some of these modules parse source,
+    as tracing does, and CPython counts the depth of syntax trees for all threads together: both at
+    once end in a SystemError, "AST constructor recursion depth mismatch", in either thread.
     """
     quiet_mlflow()
-    import mlflow
-    from filelock import FileLock
+    for module in _MODULES:
+        importlib.import_module(module)
+    dialect = uri.partition(":")[0].partition("+")[0]
+    # A database whose driver is missing is told of when it is used.
+    with suppress(ImportError):
+        importlib.import_module(f"sqlalchemy.dialects.{dialect}")
 
-    database = database_file(uri)
-    if database is None:
-        return mlflow.MlflowClient(uri)
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(database.with_name(f"{database.name}.lock")):
-        client = mlflow.MlflowClient(uri)
-        client.search_experiments(max_results=1)
-    return client
+
+def open_client(uri: str, warn: Callable[[str], None]) -> Any:
+    """An `MlflowClient`; a local database is made where there is none.
+
+    Args:
+        uri: of the store.
+        warn: told of a half-made database that was put aside.
+    """
+    import_mlflow(uri)
+    import mlflow
+
+    database, artifacts = database_file(uri), artifact_location(uri)
+    if database is not None and artifacts is not None:
+        make_store(database, artifacts, warn)
+    return mlflow.MlflowClient(uri)
 
 
 def experiment_id(client: Any, name: str, uri: str) -> str:
@@ -122,8 +150,9 @@ class MLflowStore:
     Every method raises `RefusedError` or `UnreachableError`.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, warn: Callable[[str], None]) -> None:
         self.store = store
+        self._warn = warn
         self._client: Any = None
         self._experiment: str | None = None
 
@@ -132,7 +161,7 @@ class MLflowStore:
         """The client."""
         with answers():
             if self._client is None:
-                self._client = open_client(self.store.uri)
+                self._client = open_client(self.store.uri, self._warn)
             return self._client
 
     @property

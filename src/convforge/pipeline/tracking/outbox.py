@@ -121,7 +121,7 @@ def sync(
                 if journal.key not in there and not journal.folder.resolve().is_relative_to(dvcs)
             ),
         ]
-    line = deliveries(journals, Clients(), progress, uri)
+    line = deliveries(journals, Clients(progress.warn), progress, uri)
     queue = Queue(line, progress, hurried=True, done=tidy(root))
     end = time.monotonic() + _BUSY_SECONDS
     runs, events = len(line), sum(delivery.waiting for delivery in line)

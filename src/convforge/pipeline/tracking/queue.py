@@ -21,14 +21,19 @@ _LAST_TRIES = 4
 
 
 class Clients:
-    """One client for each store, however many runs go there."""
+    """One client for each store, however many runs go there.
 
-    def __init__(self) -> None:
+    Args:
+        warn: told what a person should know of a store.
+    """
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._warn = warn
         self._remotes: dict[Store, MLflowStore] = {}
 
     def of(self, store: Store) -> MLflowStore:
         """The store's."""
-        return self._remotes.setdefault(store, MLflowStore(store))
+        return self._remotes.setdefault(store, MLflowStore(store, self._warn))
 
 
 @dataclass

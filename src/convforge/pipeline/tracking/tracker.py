@@ -8,6 +8,7 @@ from pathlib import Path
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.settings.tracking import MLflowTracking, TrackingSettings
 from convforge.pipeline.tracking.journal import Journal
+from convforge.pipeline.tracking.mlflow_client import import_mlflow
 from convforge.pipeline.tracking.outbox import deliveries, open_journal, settle, tidy, waiting
 from convforge.pipeline.tracking.queue import Clients
 from convforge.pipeline.tracking.replay import Replay, State
@@ -70,7 +71,7 @@ class Tracker:
             for journal in waiting(self._root)
             if journal.key == self.key and journal.folder != self.journal.folder
         ]
-        remotes = Clients()
+        remotes = Clients(self._progress.warn)
         self._own = deliveries([*before, self.journal], remotes, self._progress)
         folders = {delivery.journal.folder for delivery in self._own}
 
@@ -78,6 +79,8 @@ class Tracker:
             others = [item for item in waiting(self._root) if item.folder not in folders]
             return deliveries(others, remotes, self._progress)
 
+        self._progress.detail("tracking: imports MLflow")
+        import_mlflow(self.store.uri)
         self._sender = Uploader(
             self._own, earlier, self._progress, self._settings.patience, tidy(self._root)
         )

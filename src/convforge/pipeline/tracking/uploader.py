@@ -12,7 +12,7 @@ from convforge.pipeline.progress import Progress
 from convforge.pipeline.tracking.queue import Queue
 from convforge.pipeline.tracking.replay import Replay
 
-# A local database needs a lock and, once, some seconds to be created; so does importing MLflow.
+# A local database needs a lock and, once, some seconds to be created.
 _LOCAL_SECONDS = 60.0
 #: How many times its patience a run waits in all for a server that answers, but slowly.
 TOTAL = 3
@@ -48,7 +48,7 @@ class Uploader:
         self._condition = threading.Condition()
         self._woken = self._finishing = self._stopped = False
         self._moved = time.monotonic()
-        self._ready = self._looked_back = False
+        self._looked_back = False
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
 
     def start(self) -> None:
@@ -85,7 +85,7 @@ class Uploader:
                 delivery.release()
 
     def _limit(self) -> float:
-        local = not self._ready or all(delivery.remote.store.is_local for delivery in self._own)
+        local = all(delivery.remote.store.is_local for delivery in self._own)
         return max(self._patience, _LOCAL_SECONDS) if local else self._patience
 
     def _done(self, delivery: Replay) -> None:
@@ -94,7 +94,6 @@ class Uploader:
 
     def _run(self) -> None:
         try:
-            self._import()
             while not self._stopped:
                 last = self._finishing
                 if last:
@@ -117,15 +116,6 @@ class Uploader:
             for delivery in self._queue.deliveries:
                 if self._stopped or delivery not in self._own:
                     delivery.release()
-
-    def _import(self) -> None:
-        from convforge.pipeline.tracking.store import quiet_mlflow
-
-        quiet_mlflow()
-        import mlflow  # noqa: F401  seconds, on a thread that has the time
-
-        self._moved = time.monotonic()
-        self._ready = True
 
     def _sleep(self) -> None:
         with self._condition:
