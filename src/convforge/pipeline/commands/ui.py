@@ -10,6 +10,7 @@ from typing import Any
 
 from convforge.errors import InputError
 from convforge.pipeline.commands.parser import OVERRIDES, command
+from convforge.pipeline.stages.entry import progress_of
 
 
 def add(commands: Any) -> None:
@@ -45,9 +46,8 @@ def run(arguments: argparse.Namespace) -> None:
     if location is not None:
         command += ["--default-artifact-root", location]
     command += ["--host", "127.0.0.1", "--port", str(arguments.port), "--workers", "1"]
-    experiment = experiment_id(
-        open_client(uri, progress_of(arguments).warn), settings.tracking.experiment, uri
-    )
+    client = open_client(uri, progress_of(arguments).warn)
+    experiment = experiment_id(client, settings.tracking.experiment, uri)
     # Without `workflowType` the pages open as those for language models and hide the models.
     page = f"#/experiments/{experiment}/runs?workflowType=machine_learning"
     print(f"MLflow: http://127.0.0.1:{arguments.port}/{page}  (Ctrl-C ends it)", flush=True)
