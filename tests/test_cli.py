@@ -405,7 +405,7 @@ def test_train_evaluate_and_predict_work_together_and_are_plain_when_piped(
     assert f"train: softmax_linear-mnist5k → {folder}" in done.stderr
 
     assert cli.main(["evaluate", str(folder)]) == 0
-    assert re.search(r"test: accuracy \d\.\d{4}, loss", capfd.readouterr().err)
+    assert re.search(r"test: accuracy \d+\.\d\d%, loss", capfd.readouterr().err)
     assert (folder / "evaluate" / "metrics.json").is_file()
     assert cli.main(["predict", str(folder), str(digit_files[0])]) == 0
     assert str(digit_files[0]) in capfd.readouterr().out

@@ -17,7 +17,8 @@ from PIL import Image
 
 from convforge.errors import BadItemError
 from convforge.serving.decode import Decoding, ImageFiles, RawPixels
-from convforge.serving.predictor import ModelCard, read_image
+from convforge.serving.model_card import ModelCard
+from convforge.serving.predictor import read_image
 
 FILES = ImageFiles()
 

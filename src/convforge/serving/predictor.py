@@ -4,41 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from convforge.augment.window import centre_window
 from convforge.errors import BadItemError, InputError
 from convforge.serving.decode import Decoding, ImageFiles
+from convforge.serving.model_archive import ModelArchive
+from convforge.serving.model_card import CARD, ModelCard, read_card, write_card
 
 WEIGHTS = "model.keras"
-CARD = "card.json"
 #: The folder of the two in a run's.
 RUN_MODEL = "model"
-
-
-class ModelCard(BaseModel):
-    """What one must know to use a model besides its weights; `card.json` in its folder."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    #: What the outputs stand for: classes, or else the numbers that it predicts.
-    classes: list[str]
-    targets: list[str] = []
-    #: Height, width, channels of the pixels it takes, 0..255.
-    image_shape: list[int]
-    #: Height and width that an image is given first; the model takes the centre of it. None where
-    #: they are the model's own.
-    stored_size: list[int] | None = None
-    #: How other sizes become that one, and what shows through where images are transparent.
-    geometry: Literal["resize", "center_crop"] = "resize"
-    background: int = 255
-    data_digest: str
-    version: str
 
 
 @dataclass(frozen=True)
@@ -61,7 +40,7 @@ def save_model(folder: Path, model: Any, card: ModelCard) -> None:
     """Write the model and its card into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / WEIGHTS)
-    (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_card(folder, card)
 
 
 def find_model(path: Path) -> Path:
@@ -73,22 +52,13 @@ def find_model(path: Path) -> Path:
     # MLflow downloads a logged model with its files below `data`.
     own = path.parent if path.name == WEIGHTS else path
     candidates = (own, path / RUN_MODEL, path / "data" / RUN_MODEL)
-    for folder in candidates:
-        if (folder / CARD).is_file() and (folder / WEIGHTS).is_file():
-            return folder
-    raise InputError(f"{path} holds no model ({WEIGHTS} and {CARD}): train one first")
-
-
-def read_card(folder: Path) -> ModelCard:
-    """The card of the model in `folder`.
-
-    Raises:
-        InputError: it is damaged.
-    """
     try:
-        return ModelCard.model_validate_json((folder / CARD).read_bytes())
-    except ValidationError as error:
-        raise InputError(f"{folder / CARD} is damaged: train the model again") from error
+        for folder in candidates:
+            if (folder / CARD).is_file() and (folder / WEIGHTS).is_file():
+                return folder
+    except OSError as error:  # A name that is too long.
+        raise InputError(f"{path}: {error.strerror}") from error
+    raise InputError(f"{path} holds no model ({WEIGHTS} and {CARD}): train one first")
 
 
 def read_image(path: Path, card: ModelCard) -> NDArray[np.uint8]:
@@ -110,16 +80,38 @@ def read_image(path: Path, card: ModelCard) -> NDArray[np.uint8]:
         raise InputError(f"{path}: {error}") from error
 
 
-def load_predictor(path: Path) -> Predictor:
-    """The model at `path`, loaded; see `find_model`."""
+@dataclass(frozen=True)
+class StoredModel:
+    """A model's folder, looked into and not loaded yet."""
+
+    card: ModelCard
+    archive: ModelArchive
+
+    def load(self) -> Predictor:
+        """The model, ready to predict.
+
+        Raises:
+            InputError: its archive holds what no layer can be built from.
+        """
+        from convforge.quiet_start import import_quietly
+
+        import_quietly("keras")
+        return Predictor(self.archive.load(len(self.card.outputs)), self.card)
+
+
+def open_model(path: Path) -> StoredModel:
+    """The model at `path`, its card and archive checked; see `find_model`.
+
+    Raises:
+        InputError: there is none, or it is not what this project saves.
+    """
     folder = find_model(path)
-    from convforge.quiet_start import import_quietly
+    card = read_card(folder)
+    archive = ModelArchive(folder / WEIGHTS)
+    archive.check_input(card.image_shape)
+    return StoredModel(card, archive)
 
-    import_quietly("keras")
-    import keras
 
-    try:
-        model = keras.saving.load_model(folder / WEIGHTS, compile=False)
-    except (ValueError, OSError) as error:
-        raise InputError(f"{folder / WEIGHTS} is damaged: train the model again") from error
-    return Predictor(model, read_card(folder))
+def load_predictor(path: Path) -> Predictor:
+    """The model at `path`, loaded; see `open_model`."""
+    return open_model(path).load()

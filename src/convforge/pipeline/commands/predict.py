@@ -29,17 +29,22 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     if arguments.top < 1:
         raise InputError(f"--top={arguments.top} is not allowed: give a number ≥ 1")
-    from convforge.serving.predictor import find_model, load_predictor, read_card, read_image
-
-    card = read_card(find_model(arguments.model))
-    images = [read_image(path, card) for path in arguments.images]
-    predictor = load_predictor(arguments.model)
     import numpy as np
 
-    for path, row in zip(arguments.images, predictor.outputs(np.stack(images)), strict=True):
+    from convforge.pipeline.printable import one_line, printable
+    from convforge.serving.predictor import open_model, read_image
+
+    model = open_model(arguments.model)
+    card = model.card
+    images = [read_image(path, card) for path in arguments.images]
+    outputs = model.load().outputs(np.stack(images))
+    if not np.isfinite(outputs).all():
+        raise InputError(f"{arguments.model} answers with what is no number: train it again")
+    for path, row in zip(arguments.images, outputs, strict=True):
         if card.targets:
             said = [f"{name} {number:.4g}" for name, number in zip(card.targets, row, strict=True)]
         else:
             best = row.argsort()[::-1][: arguments.top]
             said = [f"{card.classes[i]} {row[i]:.1%}" for i in best]
-        print(f"{path}: {', '.join(said)}")
+        # Names come from files, and may hold what steers a terminal.
+        print(one_line(printable(f"{path}: {', '.join(said)}")))

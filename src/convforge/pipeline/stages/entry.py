@@ -11,6 +11,7 @@ from pathlib import Path
 
 from convforge.errors import InputError
 from convforge.geometry import ArgumentError
+from convforge.pipeline.printable import one_line, printable
 from convforge.pipeline.progress import Progress, Verbosity
 from convforge.pipeline.ray_cluster import RayCluster
 
@@ -84,7 +85,7 @@ def run_guarded(command: Callable[[], object]) -> int:
         command()
     except (InputError, ArgumentError) as error:
         for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {one_line(printable(line))}", file=sys.stderr)
         return 2
     except OSError as error:
         if error.errno in _NOT_ALLOWED and error.filename:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from convforge.pipeline.data.reading.stream import Stream
     from convforge.pipeline.training.distribution.setup import Part
     from convforge.pipeline.training.objective import Targets
-    from convforge.serving.predictor import ModelCard
+    from convforge.serving.model_card import ModelCard
 
 #: What of code or packages has changed within the run: it is no exact one.
 OTHER_CODE_TAG = "convforge.resumed_with_other_code"
@@ -319,7 +319,7 @@ def _begin(
 
 
 def _card(settings: Settings, manifest: Manifest, targets: Targets | None) -> ModelCard:
-    from convforge.serving.predictor import ModelCard
+    from convforge.serving.model_card import ModelCard
 
     return ModelCard(
         name=settings.model.name,
