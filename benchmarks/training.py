@@ -63,12 +63,12 @@ def checkpoint_costs(overrides: list[str], folder: Path) -> tuple[float, float, 
     from convforge.pipeline.training.resume.state import capture
     from convforge.pipeline.training.trainer import build_trainer
 
-    fit = build_trainer(settings, Manifest.read(data), data)
-    fit.compile()
+    trainer = build_trainer(settings, Manifest.read(data), data)
+    trainer.compile()
     copying, writing = [], []
     for step in range(5):
         start = time.perf_counter()
-        arrays = capture(fit.trainable, metrics=False)
+        arrays = capture(trainer.trainable, metrics=False)
         copied = time.perf_counter()
         write_checkpoint(folder, Checkpoint(Position(0, step), arrays))
         copying.append(copied - start)

@@ -62,19 +62,19 @@ def test_training_sees_each_crop_in_one_resampling_wherever_it_is_made(
     """Each image is what NumPy replays from its number, straight into the size."""
     settings = compose("model=softmax_linear", "augment=full", "augment.size=[24,20]")
     settings = train_in_places.at(settings, place)
-    fit = build_trainer(settings, Manifest.read(digits), digits)
+    trainer = build_trainer(settings, Manifest.read(digits), digits)
     numbered = build_trainer(
         train_in_places.at(settings, "step"), Manifest.read(digits), digits
-    ).training_batches()
-    (inputs, _), (given, _) = next(iter(fit.training_batches())), next(iter(numbered))
+    ).feed.training()
+    (inputs, _), (given, _) = next(iter(trainer.feed.training())), next(iter(numbered))
     if place == "model":
-        layer = fit.trainable.get_layer("augment")
+        layer = trainer.trainable.get_layer("augment")
         inputs = layer(inputs["image"], inputs["index"], inputs["epoch"], training=True)
     elif place == "step":
-        inputs = fit.trainable.augmented(inputs)  # type: ignore[attr-defined]
+        inputs = trainer.trainable.augmented(inputs)  # type: ignore[attr-defined]
     replayed = draw_and_apply(
         given["image"].numpy(), settings.augment, seed=0, epoch=0, index=given["index"].numpy(),
-        colour_basis=fit.stream.colour_basis(settings.augment), ops=numpy_ops,
+        colour_basis=trainer.feed.stream.colour_basis(settings.augment), ops=numpy_ops,
     )  # fmt: skip
     assert replayed.shape[1:] == (*SIZE, 1)
     assert np.abs(keras.ops.convert_to_numpy(inputs) - replayed).max() < 0.05
@@ -168,7 +168,9 @@ def test_drawn_labels_are_those_of_the_smaller_images(
         assert images.shape[1:] == (*SIZE, 1)
         right, down = np.abs(labels).max(axis=0)
         assert 1.5 < right <= 2.0 < down <= 2.4
-    targets = targets_of(settings, Manifest.read(digits))
+    targets = targets_of(
+        settings.task, settings.loss, settings.augment, settings.seed, Manifest.read(digits)
+    )
     assert targets is not None
     # Uniform in ±2: 2 / √3.
     assert targets.std[0] == pytest.approx(2 / 3**0.5, rel=0.05)

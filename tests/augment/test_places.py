@@ -37,7 +37,7 @@ def settings(compose: Callable[..., Settings]) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def fits(settings: Settings, digits: Path) -> dict[str, Trainer]:
+def trainers(settings: Settings, digits: Path) -> dict[str, Trainer]:
     manifest = Manifest.read(digits)
     return {
         place: build_trainer(train_in_places.at(settings, place), manifest, digits)
@@ -45,24 +45,26 @@ def fits(settings: Settings, digits: Path) -> dict[str, Trainer]:
     }
 
 
-def _seen(fit: Trainer) -> Callable[[Any], np.ndarray]:
+def _seen(trainer: Trainer) -> Callable[[Any], np.ndarray]:
     """What the first layer of the net sees of the inputs of a training batch."""
-    place = fit.settings.augment.place
+    place = trainer.settings.augment.place
     if place == "model":
-        layer = fit.trainable.get_layer("augment")
-        first = keras.Model(fit.trainable.input, layer.output)
+        layer = trainer.trainable.get_layer("augment")
+        first = keras.Model(trainer.trainable.input, layer.output)
         return lambda inputs: keras.ops.convert_to_numpy(first(inputs, training=True))
     if place == "step":
-        return lambda inputs: keras.ops.convert_to_numpy(fit.trainable.augmented(inputs))
+        return lambda inputs: keras.ops.convert_to_numpy(trainer.trainable.augmented(inputs))
     return lambda inputs: inputs.numpy()
 
 
-def test_every_place_shows_the_net_the_same_images_epoch_by_epoch(fits: dict[str, Trainer]) -> None:
+def test_every_place_shows_the_net_the_same_images_epoch_by_epoch(
+    trainers: dict[str, Trainer],
+) -> None:
     """Four batches: two of the first epoch, two of the second."""
-    batches = {place: list(fit.training_batches().take(4)) for place, fit in fits.items()}
+    batches = {place: list(trainer.feed.training().take(4)) for place, trainer in trainers.items()}
     expected = [images.numpy() for images, _ in batches["input"]]
     for place in ("model", "step"):
-        seen = _seen(fits[place])
+        seen = _seen(trainers[place])
         for (inputs, labels), images, (_, others) in zip(
             batches[place], expected, batches["input"], strict=True
         ):
@@ -73,12 +75,12 @@ def test_every_place_shows_the_net_the_same_images_epoch_by_epoch(fits: dict[str
 
 
 def test_every_place_draws_the_same_parameters(
-    fits: dict[str, Trainer], settings: Settings
+    trainers: dict[str, Trainer], settings: Settings
 ) -> None:
     """Exactly: they follow from the numbers that a batch brings along."""
     sizes: dict[str, Any] = {"image_size": (28, 28), "output_size": (28, 28)}
     for place in ("model", "step"):
-        inputs, _ = list(fits[place].training_batches().take(3))[-1]
+        inputs, _ = list(trainers[place].feed.training().take(3))[-1]
         index, epoch = inputs["index"], inputs["epoch"]
         assert set(epoch.numpy()) == {1}
         there = draw(settings.augment, seed=settings.seed, epoch=epoch, index=index, **sizes)
@@ -90,16 +92,16 @@ def test_every_place_draws_the_same_parameters(
             np.testing.assert_array_equal(there[name], value)
 
 
-def test_no_place_augments_when_it_evaluates_or_predicts(fits: dict[str, Trainer]) -> None:
-    numbered, _ = next(iter(fits["model"].training_batches()))
-    for place, fit in fits.items():
+def test_no_place_augments_when_it_evaluates_or_predicts(trainers: dict[str, Trainer]) -> None:
+    numbered, _ = next(iter(trainers["model"].feed.training()))
+    for place, trainer in trainers.items():
         inputs = numbered["image"] if place == "input" else numbered
-        plain = fit.model.predict(numbered["image"], verbose=0)
-        logits = fit.trainable.predict(inputs, verbose=0)
+        plain = trainer.model.predict(numbered["image"], verbose=0)
+        logits = trainer.trainable.predict(inputs, verbose=0)
         np.testing.assert_allclose(keras.ops.softmax(logits), plain, atol=1e-6)
-        fit.trainable.compile(loss="mse")
+        trainer.trainable.compile(loss="mse")
         zero = np.zeros_like(logits)
-        loss = fit.trainable.evaluate(inputs, zero, verbose=0)
+        loss = trainer.trainable.evaluate(inputs, zero, verbose=0)
         assert loss == pytest.approx(float(np.mean(logits**2)), rel=1e-5)
 
 
@@ -119,7 +121,7 @@ def _assert_all_places_agree(found: dict[str, np.ndarray]) -> None:
 
 
 def test_training_comes_to_the_same_weights_and_figures_in_every_place(
-    trained: tuple[Path, dict[str, np.ndarray]], fits: dict[str, Trainer]
+    trained: tuple[Path, dict[str, np.ndarray]], trainers: dict[str, Trainer]
 ) -> None:
     _, found = trained
     _assert_all_places_agree(found)
@@ -163,9 +165,9 @@ def test_training_on_other_backends_agrees_in_every_place(
 
 
 def test_held_out_images_come_with_their_numbers_where_the_model_asks_for_them(
-    fits: dict[str, Trainer],
+    trainers: dict[str, Trainer],
 ) -> None:
-    stream: Stream = fits["model"].stream
+    stream: Stream = trainers["model"].feed.stream
     plain = list(stream.sequential("validation"))
     numbered = list(stream.sequential("validation", numbered=True))
     for (images, labels), (inputs, others) in zip(plain, numbered, strict=True):
@@ -182,9 +184,9 @@ def test_predicting_the_rotation_has_the_same_labels_in_every_place(
     settings, manifest = compose(*SHORT[:2], *turned), Manifest.read(digits)
     found = []
     for place in train_in_places.PLACES:
-        fit = build_trainer(train_in_places.at(settings, place), manifest, digits)
-        labels = [labels.numpy() for _, labels in fit.training_batches().take(3)]
-        (held_out, _), *_ = fit._validation_batches()
+        trainer = build_trainer(train_in_places.at(settings, place), manifest, digits)
+        labels = [labels.numpy() for _, labels in trainer.feed.training().take(3)]
+        (held_out, _), *_ = trainer.feed.validation()
         images = held_out if place == "input" else held_out["image"]
         found.append([*labels, images.numpy()])
     for other in found[1:]:

@@ -48,13 +48,13 @@ def fitted(settings: Settings, data: Path, folder: Path) -> dict[str, np.ndarray
     for place in PLACES:
         (folder / place).mkdir()
         backend.start(seed=settings.seed, deterministic=True, precision="float32")
-        fit = build_trainer(at(settings, place), Manifest.read(data), data)
+        trainer = build_trainer(at(settings, place), Manifest.read(data), data)
         journal = Journal(folder / place)
         checkpoints = Checkpoints(folder / place / "unfinished", 1, QUIET.warn)
-        fit.run(folder / place / "history.csv", journal, QUIET, lambda: None, checkpoints)
+        trainer.run(folder / place / "history.csv", journal, QUIET, lambda: None, checkpoints)
         *_, last = (event for event in journal.events() if event.kind == "metrics")
         figures = last.content["values"]
-        found[place] = _flat(fit.model)
+        found[place] = _flat(trainer.model)
         found[f"{place} validation"] = np.array([figures["val_loss"], figures["val_accuracy"]])
     return found
 

@@ -42,6 +42,9 @@ class Task:
         """Count `steps` more; `figures` (loss, metric) stand beside the bar."""
         self.done += steps
 
+    def status(self, text: str) -> None:
+        """What is being done just now stands beside the bar, where there is one."""
+
     def expect(self, share: float) -> None:
         """`share` of the work is done: the total of a task that did not know it follows."""
         if self.done and share > 0:
@@ -71,6 +74,9 @@ class _LiveTask(Task):
             figures=self._figures,
             left=self._left(),
         )
+
+    def status(self, text: str) -> None:
+        self.advance(0, text)
 
     def _left(self) -> str:
         # Not rich's own column: it starts anew whenever the total is corrected.
@@ -109,19 +115,40 @@ class Progress:
 
     @contextmanager
     def task(
-        self, name: str, *, unit: str, total: int | None = None, closing: bool = True
+        self,
+        name: str,
+        *,
+        unit: str,
+        total: int | None = None,
+        status: str = "",
+        closing: bool = True,
     ) -> Iterator[Task]:
-        """A bar for as long as the block runs; a closing line with the rate after it."""
-        if self.console.is_terminal and self.verbosity >= Verbosity.NORMAL:
+        """A bar for as long as the block runs; a closing line with the rate after it.
+
+        Args:
+            name: what is being done.
+            unit: what is counted, in the plural.
+            total: how many there are, where that is known.
+            status: what is done before the first of them is; beside the bar, or in a line.
+            closing: whether there is a closing line.
+        """
+        if self._is_live:
             with self._live() as live:
                 task: Task = _LiveTask(live, name, unit, total)
+                task.status(status)
                 yield task
         else:
             task = Task(name, unit, total)
+            if status:
+                self.say(f"{name}: {status}")
             yield task
         if closing:
             done = pluralize(task.done, unit.removesuffix("s"), unit)
             self.say(f"{name}: {done}, {task.rate:,.0f} {unit}/s")
+
+    @property
+    def _is_live(self) -> bool:
+        return self.console.is_terminal and self.verbosity >= Verbosity.NORMAL
 
     def _live(self) -> RichProgress:
         return RichProgress(

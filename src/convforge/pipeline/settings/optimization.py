@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -19,19 +19,10 @@ class _GradientDescent(Group):
     clip_norm: Annotated[float, Field(gt=0)] | None
     clip_global_norm: Annotated[float, Field(gt=0)] | None
 
-    @property
-    def clipping(self) -> dict[str, Any]:
-        """Keras' argument for the bound that is set, or nothing."""
-        bounds = {
-            "clipvalue": self.clip_value,
-            "clipnorm": self.clip_norm,
-            "global_clipnorm": self.clip_global_norm,
-        }
-        return {name: bound for name, bound in bounds.items() if bound is not None}
-
     @model_validator(mode="after")
     def _one_bound(self) -> Self:
-        if len(self.clipping) > 1:
+        bounds = (self.clip_value, self.clip_norm, self.clip_global_norm)
+        if sum(bound is not None for bound in bounds) > 1:
             allowed = "one of clip_value, clip_norm and clip_global_norm, and null for the others"
             raise ArgumentError("clip_value", self.clip_value, allowed)
         return self

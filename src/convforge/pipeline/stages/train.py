@@ -111,7 +111,7 @@ def train(
     from convforge.pipeline.training import backend
 
     matching_manifest(settings.data, data)
-    backend.import_keras()
+    backend.import_keras(progress)
 
     import keras
 
@@ -137,7 +137,7 @@ def _train_here(
     from convforge.pipeline.training import backend
 
     manifest = matching_manifest(settings.data, data)
-    backend.import_keras()
+    backend.import_keras(progress)
 
     from convforge.pipeline.training.distribution.setup import distributed
 
@@ -177,9 +177,10 @@ def _train(
     from convforge.serving.predictor import save_model
 
     settings, progress, folder = part.settings, part.progress, RunFolder(part.out)
+    progress.say("building the network")
     trainer = build_trainer(settings, manifest, data, part.distribution)
     checkpoints = Checkpoints(run.folder, settings.trainer.checkpoint.keep, progress.warn)
-    card = _card(settings, manifest, trainer.targets)
+    card = _card(settings, manifest, trainer.feed.targets)
     _empty(folder)
     _write_config(settings, folder)
     with _tracked(part, manifest, label, run) as tracker:
@@ -200,7 +201,7 @@ def _train(
             for picture in report.of_training(
                 trained.model,
                 folder.history,
-                trained.stream,
+                trained.feed.stream,
                 folder.pictures,
                 augmentation=settings.augment,
                 seed=settings.seed,

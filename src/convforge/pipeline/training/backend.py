@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+
+from convforge.pipeline.progress import Progress
 from convforge.quiet_start import import_quietly
 
 
@@ -34,9 +37,14 @@ def start(*, seed: int, deterministic: bool, precision: str) -> None:
             torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
 
-def import_keras() -> None:
+def import_keras(progress: Progress | None = None) -> None:
     """Import Keras, its backend and TensorFlow without TensorFlow's start-up lines.
 
     Whatever the backend is, `tf.data` reads the shards.
+
+    Args:
+        progress: told that this takes a while.
     """
+    if "keras" not in sys.modules and progress:
+        progress.say("importing Keras and its backend")
     import_quietly("keras", "tensorflow")

@@ -8,9 +8,9 @@ from typing import Any
 
 import keras
 
-from convforge.pipeline.training.callbacks import DivergedError
 from convforge.pipeline.training.resume.checkpoints import Checkpoint, Position, is_finite
 from convforge.pipeline.training.resume.state import capture, layer_of, restore
+from convforge.pipeline.training.run_state import DivergedError
 
 
 @dataclass(frozen=True)

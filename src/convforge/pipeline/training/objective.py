@@ -9,13 +9,12 @@ import keras
 import numpy as np
 
 from convforge import augment
-from convforge.augment import numpy_ops
+from convforge.augment import Augmentation, numpy_ops
 from convforge.errors import InputError
 from convforge.losses import Hinge
 from convforge.pipeline.data.manifest import Manifest
 from convforge.pipeline.metrics import metrics_of
-from convforge.pipeline.settings.objective import RegressionTask
-from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.settings.objective import LossSettings, RegressionTask, TaskSettings
 
 # Enough draws to know their standard deviation to a few percent.
 _DRAWS = 4096
@@ -30,41 +29,54 @@ class Targets:
     std: tuple[float, ...]
 
 
-def targets_of(settings: Settings, manifest: Manifest) -> Targets | None:
+def targets_of(
+    task: TaskSettings, loss: LossSettings, augmentation: Augmentation, seed: int, data: Manifest
+) -> Targets | None:
     """What a regression predicts, or None for classes.
+
+    Args:
+        task: and `loss`, what is asked for.
+        loss: see `task`.
+        augmentation: draws the targets, where the task says so; with `seed`.
+        seed: of the run.
+        data: brings them, where it does not.
 
     Raises:
         InputError: the data bring numbers that the hinge loss is not defined for.
     """
-    if not isinstance(settings.task, RegressionTask):
+    if not isinstance(task, RegressionTask):
         return None
-    drawn = bool(settings.task.drawn)
-    targets = _drawn(settings, manifest) if drawn else _brought(settings, manifest)
-    if settings.task.standardize and settings.loss.name != "hinge":
+    if task.drawn:
+        targets = _drawn(tuple(task.drawn), augmentation, seed, data)
+    else:
+        targets = _brought(loss, data)
+    if task.standardize and loss.name != "hinge":
         return targets
     count = len(targets.names)
     return Targets(targets.names, (0.0,) * count, (1.0,) * count)
 
 
-def _drawn(settings: Settings, manifest: Manifest) -> Targets:
+def _drawn(
+    names: tuple[str, ...], augmentation: Augmentation, seed: int, manifest: Manifest
+) -> Targets:
     height, width, _ = manifest.image_shape
     drawn = augment.draw(
-        settings.augment,
-        seed=settings.seed,
+        augmentation,
+        seed=seed,
         epoch=0,
         index=np.arange(_DRAWS),
         image_size=(height, width),
-        output_size=settings.augment.size or (height, width),
+        output_size=augmentation.size or (height, width),
         ops=numpy_ops,
     )
-    values = augment.target_values(drawn, settings.drawn_targets, numpy_ops)
+    values = augment.target_values(drawn, names, numpy_ops)
     mean, std = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
-    return Targets(settings.drawn_targets, tuple(mean.tolist()), tuple(std.tolist()))
+    return Targets(names, tuple(mean.tolist()), tuple(std.tolist()))
 
 
-def _brought(settings: Settings, manifest: Manifest) -> Targets:
+def _brought(loss: LossSettings, manifest: Manifest) -> Targets:
     columns = manifest.targets
-    if settings.loss.name == "hinge":
+    if loss.name == "hinge":
         for column in columns:
             # |y| ≤ 1 everywhere and a mean square of 1: all of them are −1 or 1.
             square = column.std**2 + column.mean**2

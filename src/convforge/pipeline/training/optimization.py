@@ -31,7 +31,7 @@ def make_optimizer(
         schedule, settings.learning_rate, epochs=epochs, steps_per_epoch=steps_per_epoch
     )
     if isinstance(settings, SGDSettings):
-        return keras.optimizers.SGD(rate, **settings.clipping)
+        return keras.optimizers.SGD(rate, **_clipping(settings))
     return MomentumSGD(
         learning_rate=rate,
         momentum=settings.momentum,
@@ -39,8 +39,18 @@ def make_optimizer(
         no_decay=settings.no_decay,
         learning_rate_factors=settings.learning_rate_factors,
         decay_factors=settings.decay_factors,
-        **settings.clipping,
+        **_clipping(settings),
     )
+
+
+def _clipping(settings: OptimizerSettings) -> dict[str, Any]:
+    """Keras' argument for the bound on the gradient that is set, or nothing."""
+    bounds = {
+        "clipvalue": settings.clip_value,
+        "clipnorm": settings.clip_norm,
+        "global_clipnorm": settings.clip_global_norm,
+    }
+    return {name: bound for name, bound in bounds.items() if bound is not None}
 
 
 def build_optimizer(optimizer: keras.optimizers.Optimizer, variables: Sequence[Any]) -> None:

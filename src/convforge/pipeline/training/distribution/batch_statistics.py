@@ -1,4 +1,4 @@
-"""The moments of batch normalisation on TensorFlow, summed with care."""
+"""Batch normalisation's mean and variance on TensorFlow, exact on any number of devices."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from convforge.pipeline.training.distribution.keras_internals import replace_moments
+
 
 def use_exact_batch_statistics(model: keras.Model) -> None:
     """Let the batch normalisation layers of `model` compute their moments by `BatchStatistics`."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer._moments = BatchStatistics(layer.axis)
+            replace_moments(layer, BatchStatistics(layer.axis))
 
 
 class BatchStatistics:

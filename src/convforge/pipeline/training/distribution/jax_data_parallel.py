@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from convforge.pipeline.data.reading.stream import Share
-from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.training.distribution.keras_internals import jax_batches_placed_by
 from convforge.pipeline.training.distribution.multihost import broadcast, says_lost
 from convforge.pipeline.training.distribution.strategy import (
     Distribution,
@@ -67,16 +67,16 @@ class ShardedBatches(Distribution):
     @contextmanager
     def scope(self) -> Iterator[None]:
         """Variables are made, and batches placed, on all devices."""
-        with self._engine.scope(), _batches_placed_by(self._placed):
+        with self._engine.scope(), jax_batches_placed_by(self._placed):
             yield
 
-    def check(self, settings: Settings, rows: tuple[int, ...]) -> None:
+    def check(self, batch_size: int, rows: tuple[int, ...]) -> None:
         """Refuse a batch that cannot be divided; a smaller last one of an epoch can be.
 
         Raises:
             InputError: names the batch sizes that can.
         """
-        check_shares(settings.trainer.batch_size, self.devices, self._key)
+        check_shares(batch_size, self.devices, self._key)
 
     def broadcast(self, value: T) -> T:
         """What the process of rank 0 has for `value`."""
@@ -101,25 +101,3 @@ class ShardedBatches(Distribution):
                 (inputs, labels),
             )
         )
-
-
-@contextmanager
-def _batches_placed_by(placed: Any) -> Iterator[None]:
-    """Let `placed` put every batch on its devices.
-
-    Keras 3.15 divides all batches as it does the first one, and so fails at the last of an epoch
-    if that has a number of rows that cannot be divided.
-    """
-    from keras.src.backend.jax.trainer import JAXEpochIterator
-
-    kept = JAXEpochIterator._get_distributed_iterator
-
-    def iterator(self: Any, distribution: Any) -> Iterator[Any]:
-        for batch in self.data_adapter.get_jax_iterator():
-            yield placed(batch)
-
-    JAXEpochIterator._get_distributed_iterator = iterator
-    try:
-        yield
-    finally:
-        JAXEpochIterator._get_distributed_iterator = kept

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from convforge.errors import InputError
 from convforge.pipeline.data.manifest import Manifest
@@ -22,9 +21,6 @@ from convforge.pipeline.settings.distribution import ProcessDistribution
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.settings.tracking import NoTracking
 from convforge.pipeline.training.distribution.strategy import Distribution
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from convforge.errors import InputError
 from convforge.pipeline.settings.distribution import shareable
-from convforge.pipeline.settings.run import Settings
 
 if TYPE_CHECKING:
     import keras
@@ -34,12 +33,12 @@ class Distribution:
         """The block in which the model is built and trained."""
         return nullcontext()
 
-    def check(self, settings: Settings, rows: tuple[int, ...]) -> None:
+    def check(self, batch_size: int, rows: tuple[int, ...]) -> None:
         """Refuse what could not equal one device.
 
         Args:
-            settings: of the run.
-            rows: the sizes of the batches that there will be.
+            batch_size: of a whole one.
+            rows: the sizes of all that there will be.
 
         Raises:
             InputError: names the keys, and the nearest values that work.

@@ -16,8 +16,8 @@ import keras
 import tensorflow as tf
 
 from convforge.errors import InputError
-from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.training.distribution.batch_statistics import over_replicas
+from convforge.pipeline.training.distribution.keras_internals import replace_call
 from convforge.pipeline.training.distribution.strategy import (
     Distribution,
     check_count,
@@ -51,18 +51,17 @@ class MirroredDevices(Distribution):
         with self._strategy.scope():
             yield
 
-    def check(self, settings: Settings, rows: tuple[int, ...]) -> None:
+    def check(self, batch_size: int, rows: tuple[int, ...]) -> None:
         """Refuse batches that cannot be divided, or that leave a device without a row.
 
         Raises:
             InputError: names the batch sizes that can be, or the sizes that leave none.
         """
-        size = settings.trainer.batch_size
-        check_shares(size, self.devices, "distribute=devices")
+        check_shares(batch_size, self.devices, "distribute=devices")
         for last in rows:
             if last < self.devices:
                 raise InputError(
-                    f"trainer.batch_size={size} leaves a last batch of {last} for "
+                    f"trainer.batch_size={batch_size} leaves a last batch of {last} for "
                     f"{self.devices} devices: give another, or distribute.devices={last} or fewer"
                 )
 
@@ -71,7 +70,7 @@ class MirroredDevices(Distribution):
         super().prepare(model)
         for layer in model.layers:
             if isinstance(layer, keras.layers.Dropout):
-                layer.call = _WholeMask(layer)
+                replace_call(layer, _WholeMask(layer))
 
     def loss(self, loss: keras.losses.Loss) -> keras.losses.Loss:
         """`loss`, whose gradient counts as much as its replica's rows do."""

@@ -10,16 +10,26 @@ import convforge
 from convforge.pipeline.filesystem import checksum
 from convforge.pipeline.pluralize import pluralize
 
-# Of our own files, those that an iteration runs through: the library, what reads the shards, the
-# settings, and the training. Pictures, tracking, sweeps and the command line decide nothing of it.
+# Of our own files, those that decide about weights: the library, what reads the shards, and the
+# training; nearly what dvc.yaml lists for train. Pictures, tracking, sweeps, the command line and
+# the wording of errors decide nothing of it, and an edit of them must not cost anybody's epochs.
 _PARTS = (
     *("geometry.py", "layers", "losses.py", "optimizers", "augment", "models"),
     "serving/decode.py",
-    *("pipeline/settings", "pipeline/data/decoding.py", "pipeline/data/tfrecord.py"),
-    *("pipeline/data/reading", "pipeline/training", "pipeline/stages/train.py"),
+    *("pipeline/data/decoding.py", "pipeline/data/manifest.py", "pipeline/data/tfrecord.py"),
+    *("pipeline/data/reading/shard_reader.py", "pipeline/data/reading/stream.py"),
+    "pipeline/data/reading/tensorflow_ops.py",
+    *("pipeline/metrics.py", "pipeline/settings/model.py", "pipeline/settings/run.py"),
+    *("pipeline/training", "pipeline/stages/train.py"),
 )
-# Which devices' processes there are is no matter of the weights.
-_NO_PARTS = ("pipeline/training/distribution/ray_train.py",)
+_NO_PARTS = (
+    # Who starts the processes.
+    "pipeline/training/distribution/ray_train.py",
+    # What is said when a run fails or is stopped, and whether it may go on.
+    *("pipeline/training/divergence.py", "pipeline/training/out_of_memory.py"),
+    *("pipeline/training/resume/code_fingerprint.py", "pipeline/training/resume/resumable.py"),
+    "pipeline/training/resume/signals.py",
+)
 # tf.data reads and augments, whatever the backend is.
 _PACKAGES = {
     "tensorflow": ("keras", "numpy", "tensorflow"),
