@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
+import json
 import pickle
+import re
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -142,7 +147,7 @@ def test_classes_are_called_as_the_config_says_and_labels_beyond_are_reported(
     assert manifest.classes == names
     assert manifest.counts.bad == 6
     assert manifest.bad_items[0].name == "train-images-idx3-ubyte.gz[9]"
-    assert manifest.bad_items[0].reason == "label 9 is none of the 9 classes"
+    assert manifest.bad_items[0].reason == "label 9 is none of the 9 classes of data.class_names"
 
 
 def test_arrays_are_resized_and_coloured_as_the_config_says(tmp_path: Path) -> None:
@@ -279,6 +284,93 @@ def test_another_number_of_labels_than_images_is_refused(tmp_path: Path) -> None
     (folder / "train-labels-idx1-ubyte.gz").write_bytes(labels)
     with pytest.raises(InputError, match="30 labels for 40 images"):
         _prepare(tmp_path, folder, "idx")
+
+
+def test_a_negative_label_is_reported_as_what_it_is(tmp_path: Path) -> None:
+    images, labels = DIGITS["train"]
+    labels = np.array(labels, np.int64)
+    labels[3] = -3
+    path = write_npz(tmp_path / "x.npz", {**DIGITS, "train": (images, labels)})
+    manifest = _prepare(tmp_path, path, "npz")
+    assert [item.reason for item in manifest.bad_items] == ["label -3 is negative"]
+
+
+_MEBIBYTES = 512
+PREPARE_IN_BOUNDS = """
+import json, resource, sys
+from pathlib import Path
+from convforge.errors import InputError
+from convforge.pipeline.data.preparation.sources import open_source
+sys.path.insert(0, sys.argv[1])
+from image_files import data_settings
+
+class Nothing:
+    def add(self, entries):
+        for entry in entries: pass
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    open_source(data_settings(**json.loads(sys.argv[3])), Path(sys.argv[2])).scan(
+        Nothing(), lambda share: None)
+except InputError as error:
+    print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def _scan_in_a_process(path: Path, form: str) -> tuple[str, float]:
+    """What scanning the source says, and by how many megabytes the process grew."""
+    keys = json.dumps({**KEYS[form], **NO_SPLIT})
+    command = [sys.executable, "-c", PREPARE_IN_BOUNDS, str(Path(__file__).parent), str(path), keys]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    *said, kilobytes = done.stdout.splitlines()
+    return "\n".join(said), int(kilobytes) / 1024
+
+
+def _write_endless_labels(path: Path, shape: tuple[int, ...], dtype: str) -> Path:
+    """An archive of a few megabytes: ten images, and labels that unpack to what they claim."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"shape": shape, "fortran_order": False, "descr": dtype}
+    )
+    write_npz(path, {"train": (np.zeros((10, 28, 28), np.uint8), np.zeros(10, np.uint8))})
+    with zipfile.ZipFile(path) as archive:
+        images = archive.read("x_train.npy")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("x_train.npy", images)
+        with archive.open("y_train.npy", "w", force_zip64=True) as file:
+            file.write(header.getvalue())
+            for _ in range(_MEBIBYTES >> 4):
+                file.write(bytes(1 << 24))
+    return path
+
+
+def test_labels_that_claim_far_more_than_the_images_are_refused_by_their_header(
+    tmp_path: Path,
+) -> None:
+    numbers = _MEBIBYTES << 17
+    path = _write_endless_labels(tmp_path / "x.npz", (numbers,), "<i8")
+    assert path.stat().st_size < 4 << 20
+    said, megabytes = _scan_in_a_process(path, "npz")
+    assert said == (
+        f"y_train is int64 of shape ({numbers},): give 10 whole numbers, one for each image"
+    )
+    assert megabytes < 100
+
+
+@pytest.mark.parametrize("kind", ["images", "labels"])
+def test_an_idx_file_that_unpacks_to_far_more_takes_no_memory(tmp_path: Path, kind: str) -> None:
+    folder = write_idx(tmp_path / "mnist", DIGITS)
+    name = {"images": "train-images-idx3-ubyte.gz", "labels": "train-labels-idx1-ubyte.gz"}[kind]
+    (file,) = folder.glob(f"*{name.split('-idx')[0]}*")
+    content = gzip.decompress(file.read_bytes())
+    with gzip.open(file, "wb", compresslevel=1) as bomb:
+        bomb.write(content)
+        for _ in range(_MEBIBYTES >> 5):
+            bomb.write(bytes(1 << 24))
+    said, megabytes = _scan_in_a_process(folder, "idx")
+    assert re.search(r"has at least [\d,]+ bytes, its header says [\d,]+$", said)
+    assert megabytes < 100
 
 
 def test_a_cut_cifar_batch_is_one_plain_error(tmp_path: Path) -> None:

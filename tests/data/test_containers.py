@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -164,7 +165,14 @@ def test_a_zip_that_unpacks_to_more_than_it_says_is_not_unpacked(tmp_path: Path)
     for signature, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
         struct.pack_into("<I", content, content.find(signature) + offset, 1000)
     (tmp_path / "x.zip").write_bytes(content)
-    assert _read(open_container(tmp_path / "x.zip")) == {"a/bomb.png": "damaged in its archive"}
+    tracemalloc.start()
+    try:
+        found = _read(open_container(tmp_path / "x.zip"))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == {"a/bomb.png": "damaged in its archive"}
+    assert peak < 5_000_000, "the 50 MB were not unpacked to find that out"
 
 
 @pytest.mark.parametrize("form", ["zip", "tar.gz", "tar"])

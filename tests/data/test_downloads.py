@@ -19,7 +19,7 @@ from file_server import Behaviour, serving
 
 from convforge.errors import InputError
 from convforge.pipeline import cli
-from convforge.pipeline.data.preparation import downloads
+from convforge.pipeline.data.preparation.sources import downloads
 from convforge.pipeline.data.preparation.sources.downloads import (
     DATA_SETS,
     PublicDataSet,

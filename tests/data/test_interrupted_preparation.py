@@ -84,8 +84,8 @@ def test_a_shard_follows_from_its_job_alone(tmp_path: Path, whole: dict[str, byt
     (tmp_path / "made").mkdir()
     run = preparation._Preparation(settings, source, tmp_path / "work", tmp_path / "out", QUIET)
     run._scan()
-    with preparation.workers(1) as crew:
-        run._examine(crew)
+    with preparation.workers(1) as pool:
+        run._inspect(pool)
     run._assign()
     plan: ShardPlan = run._plan()
     for spec in reversed(plan.specs()):
@@ -115,8 +115,8 @@ def counting(function):
         return function(*args, **named)
     return counted
 
-if where == "examine":
-    preparation.examine = counting(preparation.examine)
+if where == "inspect":
+    preparation.inspect_items = counting(preparation.inspect_items)
     preparation._EXAMINED_AT_ONCE = 4
 elif where == "shard":
     preparation.write_shard = counting(preparation.write_shard)
@@ -142,8 +142,8 @@ def _killed(folder: Path, where: str, count: int, kill: int) -> None:
 @pytest.mark.parametrize(
     ("where", "count"),
     [
-        ("examine", 1),
-        ("examine", 7),
+        ("inspect", 1),
+        ("inspect", 7),
         ("shard", 1),
         ("shard", 8),
         ("record", 5),
@@ -169,7 +169,7 @@ def test_a_killed_run_leaves_nothing_or_all_and_is_continued(
     assert _content(tmp_path / "out") == whole
     assert _leftovers(tmp_path) == ["pictures.zip"]
     shards = sum(name.endswith(".tfrecord") for name in whole)
-    finished = {"examine": 0, "shard": count - 1, "record": count - 1}.get(where, shards)
+    finished = {"inspect": 0, "shard": count - 1, "record": count - 1}.get(where, shards)
     assert len(made) == shards - finished, "what was finished is not made again"
 
 
@@ -279,7 +279,7 @@ def test_a_disk_that_is_too_small_is_told_before_the_work(
     archive = write_zip(tmp_path / "pictures.zip", FILES)
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(UnfinishedError, match=r"out needs .* GB and there are 0\.0 GB free"):
+    with pytest.raises(UnfinishedError, match=r"out needs [\d.]+ kB and there are 1\.0 kB free"):
         prepare(data_settings(**OPTIONS), archive, tmp_path / "out", QUIET)
 
 
@@ -306,8 +306,8 @@ def job(seconds, stopped):
     print(os.getpid(), flush=True)
     time.sleep(seconds)
 if __name__ == "__main__":
-    with workers(2) as crew:
-        for _ in crew.run(job, [600, 600]):
+    with workers(2) as pool:
+        for _ in pool.run(job, [600, 600]):
             pass
 """
     (tmp_path / "jobs.py").write_text(code)
@@ -325,8 +325,8 @@ if __name__ == "__main__":
 
 
 def test_a_killed_worker_is_one_plain_error(tmp_path: Path) -> None:
-    with preparation.workers(2) as crew, pytest.raises(UnfinishedError, match="worker process was"):
-        list(crew.run(_kill_worker, [0, 1]))
+    with preparation.workers(2) as pool, pytest.raises(UnfinishedError, match="worker process was"):
+        list(pool.run(_kill_worker, [0, 1]))
 
 
 def _kill_worker(job: int, stopped: Any) -> None:
@@ -335,8 +335,8 @@ def _kill_worker(job: int, stopped: Any) -> None:
 
 def test_an_error_in_a_worker_reaches_the_caller_and_ends_the_others(tmp_path: Path) -> None:
     start = time.monotonic()
-    with pytest.raises(ZeroDivisionError), preparation.workers(2) as crew:
-        list(crew.run(_fail_or_wait, [0, 1]))
+    with pytest.raises(ZeroDivisionError), preparation.workers(2) as pool:
+        list(pool.run(_fail_or_wait, [0, 1]))
     assert time.monotonic() - start < 60
 
 

@@ -39,6 +39,13 @@ class ImageData(Group):
     shard_examples: Annotated[int, Field(ge=1)]
     num_classes: Annotated[int, Field(ge=2)] | None
 
+    @field_validator("path")
+    @classmethod
+    def _some_path(cls, path: str) -> str:
+        if not path.strip():
+            raise ArgumentError("path", path, "the file or folder that holds the images")
+        return path
+
     @field_validator("size", mode="before")
     @classmethod
     def _two_sides(cls, size: Any) -> Any:

@@ -42,7 +42,7 @@ from convforge.pipeline.data.preparation.summary import bad_items, summarise, wr
 from convforge.pipeline.data.preparation.worker_pool import Workers, usable_cores, workers
 from convforge.pipeline.filesystem.atomic_folder import KEY, atomic_folder, locked
 from convforge.pipeline.filesystem.fingerprint import stamp
-from convforge.pipeline.pluralize import pluralize
+from convforge.pipeline.pluralize import byte_size, pluralize
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.ray_cluster import RayCluster
 from convforge.pipeline.settings.data import DataSettings
@@ -187,10 +187,10 @@ class _Preparation:
         """Do what is left to do."""
         try:
             self._scan()
-            with self._crew(processes, cluster) as crew:
-                self._examine(crew)
+            with self._pool(processes, cluster) as pool:
+                self._inspect(pool)
                 self._assign()
-                reports = self._make_shards(crew)
+                reports = self._make_shards(pool)
             manifest = summarise(self.settings, self._plan(), self._path.name, reports)
         finally:
             self._warn()
@@ -200,7 +200,7 @@ class _Preparation:
         write_records(self.folder, reports)
         manifest.write(self.folder)
 
-    def _crew(
+    def _pool(
         self, processes: int | None, cluster: RayCluster | None
     ) -> AbstractContextManager[Workers | RayWorkers]:
         if cluster is None:
@@ -233,11 +233,11 @@ class _Preparation:
                 )
                 self.index.set_fact("scanned", 1)
 
-    def _examine(self, crew: Workers | RayWorkers) -> None:
+    def _inspect(self, pool: Workers | RayWorkers) -> None:
         left = "FROM items WHERE hash IS NULL AND problem IS NULL"
         total = self.index.one(f"SELECT COUNT(*) {left}")
-        with self.progress.task("examine", unit="images", total=total, closing=False) as task:
-            for facts in crew.run(inspect_items, self._examination_jobs()):
+        with self.progress.task("inspect", unit="images", total=total, closing=False) as task:
+            for facts in pool.run(inspect_items, self._inspection_jobs()):
                 with self.index.transaction():
                     self.index.run_many(
                         "UPDATE items SET hash = ?, format = ?, height = ?, width = ?, problem = ? "
@@ -247,18 +247,18 @@ class _Preparation:
                 task.advance(len(facts))
                 self._refuse_many_bad()
 
-    def _examination_jobs(self) -> Iterator[InspectionJob]:
+    def _inspection_jobs(self) -> Iterator[InspectionJob]:
         contents = self.source.contents
         last = -1
         with contents.reader() as read:
-            while batch := self._next_to_examine(last):
+            while batch := self._next_to_inspect(last):
                 last = batch[-1].id
                 here: Readable = contents
                 if contents.forward_only:
                     here = ReadAlready({item.place: read_or_reason(read, item) for item in batch})
                 yield InspectionJob(batch, here, self.source.codec, self.decoding)
 
-    def _next_to_examine(self, last: int) -> list[Stored]:
+    def _next_to_inspect(self, last: int) -> list[Stored]:
         rows = self.index.all(
             "SELECT id, size, place FROM items WHERE id > ? AND hash IS NULL AND problem IS NULL "
             "ORDER BY id LIMIT ?",
@@ -327,7 +327,7 @@ class _Preparation:
             encoded=self.settings.store == "encoded",
         )
 
-    def _make_shards(self, crew: Workers | RayWorkers) -> dict[str, list[ShardReport]]:
+    def _make_shards(self, pool: Workers | RayWorkers) -> dict[str, list[ShardReport]]:
         plan = self._plan()
         specs = plan.specs()
         reports = {}
@@ -345,7 +345,7 @@ class _Preparation:
             self._record_bad(reports.values())
             self._say_passes(plan, left)
             make = partial(write_shard, folder=self.folder)
-            for report in crew.run(make, plan.jobs(left)):
+            for report in pool.run(make, plan.jobs(left)):
                 reports[report.file] = report
                 self._record_bad([report])
                 task.advance(report.examples + len(report.bad))
@@ -405,7 +405,7 @@ class _Preparation:
         free = shutil.disk_usage(self.folder).free
         if needed > free:
             raise UnfinishedError(
-                f"{self.out} needs {needed / 1e9:,.1f} GB and there are {free / 1e9:,.1f} GB free"
+                f"{self.out} needs {byte_size(needed)} and there are {byte_size(free)} free"
             )
 
     def _say_passes(self, plan: ShardPlan, specs: Sequence[ShardSpec]) -> None:

@@ -94,11 +94,11 @@ class Workers:
 @contextmanager
 def workers(number: int) -> Iterator[Workers]:
     """Workers that end with the block, however that ends."""
-    crew = Workers(number)
+    pool = Workers(number)
     try:
-        yield crew
+        yield pool
     finally:
-        crew.close()
+        pool.close()
 
 
 _stop: Any = None

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convforge.errors import InputError
 from convforge.pipeline.data.preparation.containers import slices
+from convforge.pipeline.data.preparation.containers.streams import DAMAGE, ByteStream
 from convforge.pipeline.data.preparation.index.item_index import Entry
 from convforge.pipeline.pluralize import pluralize
+
+# Labels that are in memory at once.
+_BLOCK = 1 << 16
 
 
 def array_entries(
     prefix: str,
     split: str,
-    labels: NDArray[np.integer],
+    labels: Iterable[NDArray[np.integer]],
     *,
     names: Sequence[str] | None,
     stream: int,
@@ -30,17 +36,21 @@ def array_entries(
     Args:
         prefix: the array's name.
         split: where its images belong.
-        labels: of each.
+        labels: of each, in blocks.
         names: of the classes, or None for the number itself.
         stream: the array's place among the source's streams.
         start: offset of the first image in it.
         step: from one image to the next, in bytes.
         size: of an image in bytes.
     """
-    for number, label in enumerate(labels.tolist()):
+    each = chain.from_iterable(block.tolist() for block in labels)
+    for number, label in enumerate(each):
         problem = None
-        if label < 0 or (names is not None and label >= len(names)):
-            problem = f"label {label} is none of the {len(names or ())} classes"
+        if label < 0:
+            problem = f"label {label} is negative"
+        elif names is not None and label >= len(names):
+            known = pluralize(len(names), "class", "classes")
+            problem = f"label {label} is none of the {known} of data.class_names"
         name = str(label) if names is None or problem else names[label]
         place = slices(start + number * step, stream)
         yield Entry(f"{prefix}[{number}]", size, place, split, name, problem=problem)
@@ -65,19 +75,45 @@ def order_of(names: Sequence[str] | None, labels: Iterable[str]) -> list[str]:
     return [name for name in names if name in known]
 
 
-def check_labels(labels: NDArray[np.generic], images: int, what: str) -> NDArray[np.int64]:
-    """`labels` as whole numbers `(images,)`.
+def check_labels(shape: Sequence[int], dtype: np.dtype[Any], images: int, what: str) -> None:
+    """Refuse labels that a header announces and that are not one whole number for each image.
 
     Raises:
         InputError: there is another number of them, or they are no whole numbers.
     """
-    labels = labels.reshape(-1) if labels.shape[1:] in ((), (1,)) else labels
-    if labels.shape != (images,) or not np.issubdtype(labels.dtype, np.integer):
+    if tuple(shape) not in ((images,), (images, 1)) or not np.issubdtype(dtype, np.integer):
         raise InputError(
-            f"{what} is {labels.dtype} of shape {labels.shape}: give "
+            f"{what} is {dtype} of shape {tuple(shape)}: give "
             f"{pluralize(images, 'whole number')}, one for each image"
         )
-    return labels.astype(np.int64)
+
+
+def label_blocks(
+    stream: ByteStream, start: int, count: int, dtype: np.dtype[Any]
+) -> Iterator[NDArray[np.integer]]:
+    """The `count` numbers from offset `start` on, a block at a time, however many there are.
+
+    Raises:
+        InputError: the stream is damaged, or ends before.
+    """
+    left = count * dtype.itemsize
+    try:
+        with stream.open() as file:
+            _read_exactly(file, start)
+            while left:
+                block = _read_exactly(file, min(left, _BLOCK * dtype.itemsize))
+                left -= len(block)
+                yield np.frombuffer(block, dtype)
+    except (*DAMAGE, ValueError, KeyError, NotImplementedError, RuntimeError) as error:
+        what = stream.path if stream.member is None else f"{stream.member} in {stream.path}"
+        raise InputError(f"{what} is damaged: {error}") from error
+
+
+def _read_exactly(file: IO[bytes], size: int) -> bytes:
+    found = file.read(size)
+    if len(found) < size:
+        raise EOFError("it ends before its labels do")
+    return found
 
 
 def refuse_folder(path: Path, wanted: str) -> None:

@@ -112,7 +112,7 @@ class Cifar:
                     array_entries(
                         batch.name,
                         version.batches[batch.name],
-                        records[:, version.label_at[self.settings.labels]],
+                        [records[:, version.label_at[self.settings.labels]]],
                         names=self._names,
                         stream=batch.stream,
                         start=batch.start + label_bytes,

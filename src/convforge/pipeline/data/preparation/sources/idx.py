@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convforge.errors import InputError
 from convforge.pipeline.data.preparation.containers import Watch
@@ -27,6 +26,7 @@ from convforge.pipeline.data.preparation.sources.arrays import (
     array_entries,
     check_labels,
     check_names,
+    label_blocks,
     order_of,
 )
 from convforge.pipeline.data.preparation.sources.missing import how_to_get
@@ -108,12 +108,13 @@ class Idx:
             watch(stream / len(self.arrays))
             refuse_other_length(images)
             refuse_other_length(labels)
-            answers = check_labels(_values(labels), images.shape[0], str(labels.stream.path))
+            count, bytes_ = images.shape[0], np.dtype(np.uint8)
+            check_labels(labels.shape, bytes_, count, str(labels.stream.path))
             index.add(
                 array_entries(
                     images.stream.path.name,
                     split,
-                    answers,
+                    label_blocks(labels.stream, labels.start, count, bytes_),
                     names=self.names,
                     stream=stream,
                     start=images.start,
@@ -167,12 +168,6 @@ def refuse_other_length(file: IdxFile) -> None:
         raise InputError(
             f"{file.stream.path} has {more}{length:,} bytes, its header says {wanted:,}"
         )
-
-
-def _values(file: IdxFile) -> NDArray[np.uint8]:
-    with file.stream.open() as stream:
-        stream.seek(file.start)
-        return np.frombuffer(stream.read(math.prod(file.shape)), np.uint8)
 
 
 def _the_one(settings: IdxData, folder: Path, words: tuple[str, ...], kind: str) -> Path:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
-from numpy.typing import NDArray
 
 from convforge.errors import InputError
 from convforge.pipeline.data.preparation.containers import Watch
@@ -20,6 +19,7 @@ from convforge.pipeline.data.preparation.sources.arrays import (
     array_entries,
     check_labels,
     check_names,
+    label_blocks,
     order_of,
     refuse_folder,
 )
@@ -100,13 +100,15 @@ class Npz:
         for stream, (split, (images, labels)) in enumerate(self.arrays.items()):
             watch(stream / len(self.arrays))
             header = read_header(self.contents.streams[stream])
+            of_labels = ByteStream(self.path, member=f"{labels}.npy")
+            found = read_header(of_labels)
+            check_labels(found.shape, found.dtype, header.shape[0], labels)
             _refuse_damage(self.contents.streams[stream])
-            answers = check_labels(self._values(labels), header.shape[0], labels)
             index.add(
                 array_entries(
                     images,
                     split,
-                    answers,
+                    label_blocks(of_labels, found.start, header.shape[0], found.dtype),
                     names=self.names,
                     stream=stream,
                     start=header.start,
@@ -118,15 +120,6 @@ class Npz:
     def class_order(self, labels: Iterable[str]) -> list[str]:
         """By number."""
         return order_of(self.names, labels)
-
-    def _values(self, name: str) -> NDArray[np.generic]:
-        read_header(ByteStream(self.path, member=f"{name}.npy"))
-        try:
-            with np.load(self.path, allow_pickle=False) as archive:
-                values: NDArray[np.generic] = archive[name]
-        except _DAMAGE as error:
-            raise InputError(f"{name} in data.path={self.path} is damaged: {error}") from error
-        return values
 
 
 def _refuse_damage(stream: ByteStream) -> None:
