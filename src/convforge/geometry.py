@@ -65,12 +65,18 @@ def _is_pair(value: Any) -> bool:
 def canonical_integer(value: Any, argument: str, minimum: int = 1, *, owner: str = "") -> int:
     """`value` if it is an integer of at least `minimum`.
 
-    Example:
-        >>> canonical_integer(3, "num_pieces")
-        3
+    Args:
+        value: what a user gave.
+        argument: its name, for the error.
+        minimum: the least allowed integer.
+        owner: whose argument it is, for the error.
 
     Raises:
         ArgumentError: anything else, booleans and floats included.
+
+    Example:
+        >>> canonical_integer(3, "num_pieces")
+        3
     """
     if not _is_integer(value, minimum):
         raise ArgumentError(argument, value, f"an integer ≥ {minimum}", owner=owner)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from convforge.augment import apply, draw
-from convforge.augment.parameters import random_words
+from convforge.augment.streams import random_words
 
 SIZE = (20, 24)
 

@@ -20,8 +20,8 @@ import tensorflow as tf
 from scipy import stats
 
 from convforge.augment import draw, numpy_ops
-from convforge.augment.parameters import LEVELS, STREAMS, random_words, threefry
 from convforge.augment.settings import Augmentation, Colour, Crop, Geometry, Reflection
+from convforge.augment.streams import LEVELS, STREAMS, random_words, threefry
 from convforge.geometry import ArgumentError
 from convforge.pipeline.data.reading import tensorflow_ops
 

@@ -7,11 +7,12 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from convforge.augment.settings import Augmentation, Colour, Crop, Geometry, Reflection
+from convforge import augment
+from convforge.augment.settings import METHODS, Augmentation
+from convforge.augment.values import Size, Tensor
 from convforge.augment.window import centre_window
 from convforge.geometry import ArgumentError
 
-Tensor = Any
 Shape = tuple[int | None, ...]
 
 
@@ -27,20 +28,27 @@ class Augment(keras.layers.Layer):
     count is a weight of the layer, saved and restored with the model, so that a resumed run goes
     on with new draws.
 
-    Input: [B, H, W, C], uint8 or float, grey levels 0 to 255. Output: float32 [B, h, w, C] in the
-    same unit, so put normalisation after it.
+    With ω the drawn matrix of an image, I its pixels:
+
+        O[y, x] = clip(I[ω · (x, y, 1)] + basis · α, 0, 255)
+
+    Shapes:
+        in `(batch, height, width, channels)`, uint8 or float, grey levels 0 to 255; out float32
+        `(batch, height', width', channels)` in the same unit, so put normalisation after it.
 
     Args:
-        augmentation: An `Augmentation`.
-        output_size: (h, w); by default that of the augmentation, else the input's own. With an
-            `augmentation.size`, images that are not augmented show their centre window instead of
-            being resized, and images that have this size already stay as they are.
-        colour_basis: Array [C, C] of `convforge.augment.colour_basis`; needed where the
-            augmentation alters colours, and not used otherwise.
-        seed: Fixes the draws.
+        augmentation: an `Augmentation`.
+        output_size: (height', width'); by default that of the augmentation, else the input's own.
+            With an `augmentation.size`, images that are not augmented show their centre window
+            instead of being resized, and images that have this size already stay as they are.
+        colour_basis: array (channels, channels) of `convforge.augment.colour_basis`; needed where
+            the augmentation alters colours, and not used otherwise.
+        seed: fixes the draws.
+        **kwargs: of `keras.layers.Layer`: `name`, `dtype`. Default float32: grey levels do not
+            survive half precision.
 
     Raises:
-        ArgumentError: The augmentation alters colours, and there is no basis to do it by; or it has
+        ArgumentError: the augmentation alters colours, and there is no basis to do it by; or it has
             another size than `output_size`.
 
     Example:
@@ -50,18 +58,21 @@ class Augment(keras.layers.Layer):
         >>> image = np.arange(12, dtype="uint8").reshape(1, 2, 2, 3)
         >>> bool(np.all(np.array(mirror(image, training=True)) == image[:, :, ::-1]))
         True
+
+    References:
+        Krizhevsky, Sutskever, Hinton 2012, section 4.1.
     """
 
     def __init__(
         self,
         augmentation: Augmentation | None = None,
         *,
-        output_size: tuple[int, int] | None = None,
+        output_size: Size | None = None,
         colour_basis: ArrayLike | None = None,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        # Grey levels do not survive half precision, and the layer learns nothing.
+        # The layer learns nothing.
         super().__init__(**{"dtype": "float32", "trainable": False, "autocast": False} | kwargs)
         self.augmentation = augmentation or Augmentation()
         if self.augmentation.colour.active and colour_basis is None:
@@ -91,22 +102,18 @@ class Augment(keras.layers.Layer):
         """Augment, or resize.
 
         Args:
-            images: [B, H, W, C].
-            index: Numbers of the examples, integers [B]; None counts calls instead.
-            epoch: Number of the epoch, an integer or integers [B]; goes with `index`.
-            training: Whether to augment.
+            images: (batch, height, width, channels).
+            index: numbers of the examples, integers (batch,); None counts calls instead.
+            epoch: number of the epoch, an integer or integers (batch,); goes with `index`.
+            training: whether to augment.
         """
-        # Not at the top: the package imports this file as soon as anything imports Keras, and that
-        # may be the very file that defines this.
-        from convforge.augment.warp import draw_and_apply
-
         if (index is None) != (epoch is None):
             # A plain one: Keras adds the call's arguments to it, and makes others RuntimeErrors.
             raise ValueError(f"Augment {self.name!r}: give index and epoch, or neither")
         if not training:
             return self._resized(images)
         counts = index is None
-        augmented = draw_and_apply(
+        augmented = augment.draw_and_apply(
             images,
             self.augmentation,
             seed=self.seed,
@@ -120,22 +127,20 @@ class Augment(keras.layers.Layer):
         return augmented
 
     def _resized(self, images: Tensor) -> Tensor:
-        from convforge.augment.warp import draw_and_apply
-
         if self.output_size in (None, tuple(images.shape[1:3])):
             return keras.ops.cast(images, "float32")
         if self.augmentation.size is not None:
             return keras.ops.cast(centre_window(images, self.augmentation.size), "float32")
         whole = Augmentation(interpolation=self.augmentation.interpolation)
         index = keras.ops.zeros_like(images[:, 0, 0, 0], dtype="int32")
-        return draw_and_apply(
+        return augment.draw_and_apply(
             images, whole, seed=0, epoch=0, index=index, output_size=self.output_size
         )
 
     def compute_output_shape(
         self, images_shape: Shape, index_shape: Any = None, epoch_shape: Any = None
     ) -> Shape:
-        """(B, h, w, C)."""
+        """(batch, height', width', channels)."""
         return (images_shape[0], *(self.output_size or images_shape[1:3]), images_shape[3])
 
     def get_config(self) -> dict[str, Any]:
@@ -157,12 +162,11 @@ class Augment(keras.layers.Layer):
 
 def _read(values: dict[str, Any]) -> Augmentation:
     """An `Augmentation` from nested dicts, with the lists of JSON for its ranges."""
-    methods = {"crop": Crop, "reflection": Reflection, "colour": Colour, "geometry": Geometry}
 
     def plain(value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
 
     read: dict[str, Any] = {name: plain(value) for name, value in values.items()}
-    for name, method in methods.items():
+    for name, method in METHODS.items():
         read[name] = method(**{key: plain(value) for key, value in values[name].items()})
     return Augmentation(**read)

@@ -1,4 +1,4 @@
-"""Affine maps of pixel coordinates, one per image, as six [B] tensors or plain numbers.
+"""Affine maps of pixel coordinates, one per image, as six (batch,) tensors or plain numbers.
 
     x_in = a·x + b·y + c
     y_in = d·x + e·y + f
@@ -10,7 +10,7 @@ bits, and a thousandth of a pixel is too much for an exact identity.
 
 from typing import Any, NamedTuple
 
-Number = Any  # a float or a [B] tensor
+Number = Any  # a float or a (batch,) tensor
 
 
 class Affine(NamedTuple):
@@ -56,7 +56,7 @@ def rotation(cosine: Number, sine: Number) -> Affine:
 
 
 def stack(affine: Affine, like: Any, ops: Any) -> Any:
-    """The [B, 3, 3] tensor of an `Affine`; `like` is any float32 tensor [B]."""
+    """The (batch, 3, 3) tensor of an `Affine`; `like` is any float32 tensor (batch,)."""
     zero = like * 0.0
     rows = [value + zero for value in (*affine, 0.0, 0.0, 1.0)]
     return ops.reshape(ops.stack(rows, axis=-1), (-1, 3, 3))

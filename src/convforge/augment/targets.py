@@ -11,9 +11,8 @@ from types import MappingProxyType
 from typing import Any
 
 from convforge.augment.settings import Augmentation
+from convforge.augment.values import Tensor
 from convforge.geometry import ArgumentError
-
-Tensor = Any
 
 
 @dataclass(frozen=True)
@@ -21,11 +20,11 @@ class Target:
     """One number per image that an augmentation draws.
 
     Attributes:
-        unit: Of the label, such as "degrees".
-        meaning: What a positive or large value looks like.
-        key: The setting under `augment` that makes it vary, such as "geometry.rotation".
-        parameter: Its entry in what `draw` returns.
-        column: Its place along that entry's last axis, or None where the entry is [B].
+        unit: of the label, such as "degrees".
+        meaning: what a positive or large value looks like.
+        key: the setting under `augment` that makes it vary, such as "geometry.rotation".
+        parameter: its entry in what `draw` returns.
+        column: its place along that entry's last axis, or None where the entry is (batch,).
     """
 
     unit: str
@@ -77,9 +76,9 @@ def check_targets(
     """The names in `targets`, if each of them is drawn by `augmentation`.
 
     Args:
-        targets: Names from `TARGETS`, each once; none at all is fine.
-        augmentation: The settings that will draw them.
-        argument: What the error calls `targets`, such as the full key of a config.
+        targets: names from `TARGETS`, each once; none at all is fine.
+        augmentation: the settings that will draw them.
+        argument: what the error calls `targets`, such as the full key of a config.
 
     Raises:
         ArgumentError: A name is unknown or given twice, or its method is off, so that every
@@ -108,12 +107,12 @@ that varies: augment.geometry.rotation keeps this one fixed
 
 
 def target_values(parameters: Mapping[str, Tensor], targets: Sequence[str], ops: Any) -> Tensor:
-    """The drawn values of `targets`, float32 [B, len(targets)], in the units of `TARGETS`.
+    """The drawn values of `targets`, float32 (batch, len(targets)), in the units of `TARGETS`.
 
     Args:
-        parameters: What `draw` returned.
-        targets: Names from `TARGETS`, at least one; the columns come in their order.
-        ops: The namespace that `draw` used.
+        parameters: what `draw` returned.
+        targets: names from `TARGETS`, at least one; the columns come in their order.
+        ops: the namespace that `draw` used.
 
     Example:
         >>> import numpy as np

@@ -7,24 +7,26 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from convforge.augment.parameters import Parameters, Tensor, draw
-from convforge.augment.settings import Augmentation
+from convforge.augment.colour import shift_colours
+from convforge.augment.parameters import draw
+from convforge.augment.settings import Augmentation, Fill, Interpolation
+from convforge.augment.values import Parameters, Tensor
 from convforge.geometry import ArgumentError
 
 
 class _Axis(NamedTuple):
     """Where each output pixel lies along one axis of its image."""
 
-    position: Tensor  # [B, h, w], in [0, size − 1]
+    position: Tensor  # (batch, height', width'), in [0, size − 1]
     inside: Tensor | None  # how much of it lies within the image, or None: all
 
 
 class _Source(NamedTuple):
     """The pixels to read, all images one under another, and how to find an image's own."""
 
-    pixels: Tensor  # [N, C]
-    start: Tensor  # [B, 1, 1], the row of an image's first pixel
-    height: Any  # a float, or [B, 1, 1]
+    pixels: Tensor  # (pixels, channels)
+    start: Tensor  # (batch, 1, 1), the row of an image's first pixel
+    height: Any  # a float, or (batch, 1, 1)
     width: Any
 
 
@@ -33,9 +35,9 @@ def apply(
     parameters: Parameters,
     *,
     output_size: tuple[int, int],
-    fill: str = "reflect",
+    fill: Fill = "reflect",
     fill_value: float = 0.0,
-    interpolation: str = "bilinear",
+    interpolation: Interpolation = "bilinear",
     smallest_scale: float = 1.0,
     colour_basis: ArrayLike | None = None,
     ops: Any = keras.ops,
@@ -47,30 +49,34 @@ def apply(
     of the original pixels. Then p ← clip(p + basis · α, 0, 255), if there is a basis.
 
     Shapes:
-        images [B, H, W, C] → float32 [B, h, w, C]. B may be unknown, H, W and C may not. Compiled
-        by XLA with a known B it is several times faster.
+        in `(batch, height, width, channels)`, out float32 `(batch, height', width', channels)`.
+        The batch alone may be unknown; compiled by XLA with a known one it is several times faster.
 
     Args:
-        images: Grey levels 0 to 255, uint8 (read as it is, and faster) or float.
-        parameters: What `draw` returned for the same sizes: "matrix", and "colour" with a basis.
-        output_size: (h, w).
-        fill: What lies beyond the image: "reflect" its mirror image (d c b a | a b c d | d c b a),
+        images: grey levels 0 to 255, uint8 (read as it is, and faster) or float.
+        parameters: what `draw` returned for the same sizes: "matrix", and "colour" with a basis.
+        output_size: (height', width').
+        fill: what lies beyond the image: "reflect" its mirror image (d c b a | a b c d | d c b a),
             "edge" its outermost pixels, "constant" `fill_value`.
-        fill_value: Grey level of the constant fill.
+        fill_value: grey level of the constant fill.
         interpolation: "bilinear" or "nearest".
-        smallest_scale: The smallest "scale" among the parameters, or a bound below it: what
+        smallest_scale: the smallest "scale" among the parameters, or a bound below it: what
             `Geometry.scale` starts with. Images reduced further are not anti-aliased in full.
-        colour_basis: Array [C, C], C ≤ 3, of `convforge.augment.colour_basis`. None: no colour.
-        ops: Namespace of the functions listed in `convforge.augment`.
-
-    Returns:
-        Grey levels within 0 and 255 where the images are: interpolation makes none beyond its
-        pixels, and the colour shift is clipped. Whole images and mere reflections are exact.
+        colour_basis: array (channels, channels) of `convforge.augment.colour_basis`, at most 3
+            channels. None: no colour.
+        ops: namespace of the functions listed in `convforge.augment`.
 
     Bilinear reading is anti-aliased: where an output pixel covers 4ᵏ or more pixels of the image
     (k = 1, 2, …), it is read from the averages of 2ᵏ×2ᵏ blocks. The matrix of each image decides;
     averages are only made if the output at `smallest_scale` is at most half as large as the image.
     "nearest" never averages.
+
+    Returns:
+        Grey levels within 0 and 255 where the images are: interpolation makes none beyond its
+        pixels, and the colour shift is clipped. Whole images and mere reflections are exact.
+
+    Raises:
+        ArgumentError: the basis does not fit the channels.
 
     Example:
         >>> import numpy as np
@@ -99,7 +105,7 @@ def apply(
         inside = (x.inside * y.inside)[..., None]
         pixels = pixels * inside + (1.0 - inside) * fill_value
     if colour_basis is not None:
-        pixels = _shift_colours(pixels, parameters["colour"], colour_basis, channels, ops)
+        pixels = shift_colours(pixels, parameters["colour"], colour_basis, channels, ops)
     return pixels
 
 
@@ -114,23 +120,32 @@ def draw_and_apply(
     colour_basis: ArrayLike | None = None,
     ops: Any = keras.ops,
 ) -> Tensor:
-    """What training sees of `images` [B, H, W, C] in an epoch: `draw`, then `apply`.
+    """What training sees of `images` in an epoch: `draw`, then `apply`.
+
+    Shapes:
+        in `(batch, height, width, channels)`, out float32 `(batch, height', width', channels)`.
 
     Args:
-        images: As in `apply`.
-        augmentation: Which methods, and how pixels are read.
-        seed: As in `draw`.
-        epoch: As in `draw`.
-        index: As in `draw`.
-        output_size: (h, w), by default that of the settings, else the images' own.
-        colour_basis: As in `apply`.
-        ops: Namespace of the functions listed in `convforge.augment`.
-
-    Returns:
-        float32 [B, h, w, C].
+        images: as in `apply`.
+        augmentation: which methods, and how pixels are read.
+        seed: as in `draw`.
+        epoch: as in `draw`.
+        index: as in `draw`.
+        output_size: (height', width'), by default that of the settings, else the images' own.
+        colour_basis: as in `apply`.
+        ops: namespace of the functions listed in `convforge.augment`.
 
     Raises:
-        ArgumentError: The augmentation alters colours, and there is no basis to do it by.
+        ArgumentError: the augmentation alters colours, and there is no basis to do it by.
+
+    Example:
+        >>> import numpy as np
+        >>> from convforge.augment import Augmentation, numpy_ops, settings
+        >>> mirror = Augmentation(reflection=settings.Reflection(probability=1.0))
+        >>> image = np.array([[[[10], [20]], [[30], [40]]]], dtype="uint8")
+        >>> at = dict(seed=0, epoch=0, index=np.array([0]), ops=numpy_ops)
+        >>> draw_and_apply(image, mirror, **at)[0, :, :, 0].tolist()
+        [[20.0, 10.0], [40.0, 30.0]]
     """
     height, width = images.shape[1:3]
     size = output_size or augmentation.size or (int(height), int(width))
@@ -160,7 +175,7 @@ def draw_and_apply(
 
 
 def _coordinates(matrix: Tensor, output_size: tuple[int, int], ops: Any) -> tuple[Tensor, Tensor]:
-    """Input coordinates x and y of every output pixel, each [B, h, w]."""
+    """Input coordinates x and y of every output pixel, each (batch, height', width')."""
     rows = ops.reshape(ops.cast(ops.arange(output_size[0]), "float32"), (1, -1, 1))
     columns = ops.reshape(ops.cast(ops.arange(output_size[1]), "float32"), (1, 1, -1))
     entry = ops.reshape(matrix, (-1, 9, 1, 1))
@@ -270,15 +285,3 @@ def _halve(images: Tensor, ops: Any) -> Tensor:
         images = ops.concatenate([images, images[:, :, -1:]], axis=2)
     images = (images[:, 0::2] + images[:, 1::2]) * 0.5
     return (images[:, :, 0::2] + images[:, :, 1::2]) * 0.5
-
-
-def _shift_colours(
-    pixels: Tensor, alpha: Tensor, colour_basis: ArrayLike, channels: int, ops: Any
-) -> Tensor:
-    shape = np.shape(colour_basis)
-    if shape != (channels, channels) or channels > 3:
-        allowed = f"an array [C, C] for C = {channels} channels, at most 3"
-        raise ArgumentError("colour_basis", shape, allowed)
-    basis = ops.reshape(ops.cast(colour_basis, "float32"), (1, channels, channels))
-    shift = ops.sum(basis * alpha[:, None, :channels], axis=-1)
-    return ops.clip(pixels + shift[:, None, None, :], 0.0, 255.0)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from convforge.augment.settings import Size
+from convforge.augment.values import Size
 from convforge.geometry import ArgumentError
 
 
@@ -14,7 +14,7 @@ def window_corner(image_size: Size, size: Size) -> Size:
         size: (height, width) of the window.
 
     Raises:
-        ArgumentError: The window is larger than the images.
+        ArgumentError: the window is larger than the images.
 
     Example:
         >>> window_corner((256, 256), (224, 224)), window_corner((5, 4), (2, 2))
@@ -27,14 +27,17 @@ def window_corner(image_size: Size, size: Size) -> Size:
 
 
 def centre_window(images: Any, size: Size | None) -> Any:
-    """The centre window of images [B, H, W, C]: their own pixels, and no interpolation.
+    """The centre window of images: their own pixels, and no interpolation.
+
+    Shapes:
+        in `(batch, height, width, channels)`, out `(batch, height', width', channels)`.
 
     Args:
-        images: Arrays or tensors of known height and width.
+        images: arrays or tensors of known height and width.
         size: (height, width) of the window; None for all there is.
 
     Raises:
-        ArgumentError: The window is larger than the images.
+        ArgumentError: the window is larger than the images.
 
     Example:
         >>> import numpy as np

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from convforge import augment
 from convforge.augment.colour import scaled_directions
-from convforge.augment.parameters import threefry
 from convforge.augment.settings import Augmentation, Size
+from convforge.augment.streams import threefry
 from convforge.errors import InputError
 from convforge.pipeline.data.manifest import Manifest
 from convforge.pipeline.data.reading import tensorflow_ops
