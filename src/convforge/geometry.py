@@ -166,6 +166,11 @@ def same_padding(size: int, kernel: int, stride: int) -> Pair:
 
     The odd one goes after, as TensorFlow and JAX do.
 
+    Args:
+        size: of the map along this axis.
+        kernel: the window's size.
+        stride: the window's step.
+
     Example:
         >>> same_padding(32, 5, 1), same_padding(32, 3, 2)
         ((2, 2), (0, 1))
@@ -297,11 +302,18 @@ def output_shape(
     owner: str = "",
     argument: str = "kernel_size",
 ) -> tuple[int | None, int | None]:
-    """Equation (2) for a map: `(height, width)` of the output; arguments in canonical form.
+    """Equation (2) for a map: `(height, width)` of the output, None where unknown.
+
+    Args:
+        shape: height and width of the map, None where unknown.
+        kernel: height and width of the window.
+        strides: vertical and horizontal step.
+        padding: in canonical form.
+        owner: whose window it is, for the error.
+        argument: the window's name, for the error: "pool_size" for a pooling window.
 
     Raises:
-        ArgumentError: the kernel is larger than the padded map; the error's `argument` is
-            `argument` ("pool_size" for a pooling window).
+        ArgumentError: the kernel is larger than the padded map.
 
     Example:
         AlexNet's first layer, 11×11 kernels with stride 4 on 224×224 pixels:
@@ -326,7 +338,11 @@ def output_shape(
 
 
 def axis_padding(padding: Padding, axis: int) -> Literal["valid", "same"] | Pair:
-    """The part of a canonical `padding` for axis 0 (vertical) or 1 (horizontal).
+    """The part of a padding for one axis.
+
+    Args:
+        padding: in canonical form.
+        axis: 0 (vertical) or 1 (horizontal).
 
     Example:
         >>> axis_padding(((0, 3), (1, 1)), 0), axis_padding("same", 0)
@@ -401,7 +417,16 @@ def conv_multiply_adds(
 def local_parameters(
     output: Pair, kernel: Pair, channels: int, filters: int, *, use_bias: bool = True
 ) -> int:
-    """Learned numbers of a locally connected convolution: kernels of its own at every place.
+    """Learned numbers of a locally connected layer: H^O · W^O · M · (k·k·C' + 1).
+
+    Kernels of their own at every place: no weight sharing.
+
+    Args:
+        output: height and width of the output map.
+        kernel: height and width of a kernel.
+        channels: C', of the input map.
+        filters: M, the number of kernels at each place.
+        use_bias: whether each kernel has a bias.
 
     Example:
         >>> local_parameters((6, 6), (3, 3), 64, 32)
@@ -411,7 +436,12 @@ def local_parameters(
 
 
 def dense_parameters(inputs: int, units: int, *, use_bias: bool = True) -> int:
-    """Learned numbers of a fully connected layer: one for each pair of input and unit.
+    """Learned numbers of a fully connected layer: units · (inputs + 1).
+
+    Args:
+        inputs: numbers that go in.
+        units: numbers that come out.
+        use_bias: whether each unit has a bias.
 
     Example:
         >>> dense_parameters(4096, 1000)
@@ -426,6 +456,11 @@ def fully_connected_parameters(
     """What a fully connected layer between the same two maps would have to learn.
 
     The lecture's comparison: a convolution has `conv_parameters`, far fewer.
+
+    Args:
+        input_shape: of the map that goes in, without the batch.
+        output_shape: of the map that comes out, without the batch.
+        use_bias: whether each output has a bias.
 
     Example:
         AlexNet's first layer as a fully connected one, against 34,944:

@@ -79,6 +79,9 @@ def trained_model(model: keras.Model) -> keras.Model:
     Classification ends with a softmax: cross-entropy (9) from logits stays exact where a
     probability would round to 0 or 1. Regression ends with the targets' units (`with_units`).
 
+    Args:
+        model: of `build_model`, or with units.
+
     Raises:
         LayerError: the last layer is neither.
     """
@@ -89,7 +92,12 @@ def trained_model(model: keras.Model) -> keras.Model:
 
 
 def keras_layers(name: str, spec: specs.LayerSpec) -> list[keras.layers.Layer]:
-    """The Keras layer for one spec, and after it one for the activation where it takes one."""
+    """The Keras layer for one spec, and after it one for the activation where it takes one.
+
+    Args:
+        name: the layer's name; the activation's is made of it.
+        spec: what the config says of it.
+    """
     arguments = _arguments(spec)
     kind = arguments.pop("type")
     if not isinstance(spec, specs.ActivatedSpec):

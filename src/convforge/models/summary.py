@@ -15,7 +15,12 @@ from convforge.models.specs import (
 
 
 class LayerError(ValueError):
-    """A layer that does not fit its input; `layer` is its name in the config."""
+    """A layer that does not fit its input.
+
+    Args:
+        layer: its name in the config.
+        message: what is wrong with it, without the name.
+    """
 
     def __init__(self, layer: str, message: str) -> None:
         super().__init__(message)
@@ -24,21 +29,36 @@ class LayerError(ValueError):
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One row of the table: a layer, its feature map and its cost for one example."""
+    """One row of the table: a layer, its feature map and its cost for one example.
+
+    Attributes:
+        name: in the config.
+        type: in the config, such as "conv2d".
+        output_shape: without the batch.
+        parameters: learned numbers.
+        multiply_adds: for one image.
+        receptive_field: height and width of the image area that one output sees; the whole image
+            once flat.
+        fully_connected: the learned numbers of a fully connected layer from the same input to the
+            same output; None for a layer that is no convolution.
+    """
 
     name: str
     type: str
     output_shape: Shape
     parameters: int
     multiply_adds: int
-    #: Height and width of the image area that one output sees; the whole image once flat.
     receptive_field: tuple[int, int]
-    #: What a fully connected layer from the same input to the same output would have.
     fully_connected: int | None
 
 
 def resolve_classes(layers: Mapping[str, LayerSpec], num_classes: int) -> dict[str, LayerSpec]:
-    """`layers` with `units: null` replaced by the number of classes."""
+    """`layers` with `units: null` replaced by the number of classes.
+
+    Args:
+        layers: layer name → spec.
+        num_classes: the units of layers that name none.
+    """
     return {
         name: replace(spec, units=num_classes)
         if isinstance(spec, FullyConnectedSpec) and spec.units is None
@@ -50,7 +70,12 @@ def resolve_classes(layers: Mapping[str, LayerSpec], num_classes: int) -> dict[s
 def layer_costs(
     layers: Mapping[str, LayerSpec], *, image_shape: Shape, num_classes: int
 ) -> list[LayerCost]:
-    """The cost of each of `layers` for images of `image_shape` (height, width, channels).
+    """The cost of each of `layers`, in order.
+
+    Args:
+        layers: layer name → spec, in order.
+        image_shape: height, width, channels.
+        num_classes: for fully connected layers with `units: null`.
 
     Raises:
         LayerError: a layer does not fit the map it gets (a kernel larger than the padded map, a
