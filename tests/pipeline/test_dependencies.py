@@ -63,12 +63,9 @@ _AFTER_COMPOSE = {
 EXEMPT_OF = {
     "compose": {
         "src/convforge/augment/__init__.py": _WITHOUT_KERAS,
-        "src/convforge/augment/colour.py": _WITHOUT_KERAS,
         "src/convforge/augment/layer.py": _WITHOUT_KERAS,
-        "src/convforge/augment/matrix.py": _WITHOUT_KERAS,
         "src/convforge/augment/parameters.py": _WITHOUT_KERAS,
         "src/convforge/augment/warp.py": _WITHOUT_KERAS,
-        "src/convforge/augment/window.py": _WITHOUT_KERAS,
         "src/convforge/layers": _WITHOUT_KERAS,
         "src/convforge/losses.py": _WITHOUT_KERAS,
         "src/convforge/optimizers": _WITHOUT_KERAS,

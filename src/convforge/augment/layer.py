@@ -7,7 +7,6 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from convforge import augment
 from convforge.augment.settings import METHODS, Augmentation
 from convforge.augment.values import Size, Tensor
 from convforge.augment.window import centre_window
@@ -113,7 +112,7 @@ class Augment(keras.layers.Layer):
         if not training:
             return self._resized(images)
         counts = index is None
-        augmented = augment.draw_and_apply(
+        augmented = _draw_and_apply(
             images,
             self.augmentation,
             seed=self.seed,
@@ -133,7 +132,7 @@ class Augment(keras.layers.Layer):
             return keras.ops.cast(centre_window(images, self.augmentation.size), "float32")
         whole = Augmentation(interpolation=self.augmentation.interpolation)
         index = keras.ops.zeros_like(images[:, 0, 0, 0], dtype="int32")
-        return augment.draw_and_apply(
+        return _draw_and_apply(
             images, whole, seed=0, epoch=0, index=index, output_size=self.output_size
         )
 
@@ -158,6 +157,14 @@ class Augment(keras.layers.Layer):
     def from_config(cls, config: dict[str, Any]) -> "Augment":
         """The layer of a saved configuration."""
         return cls(**{**config, "augmentation": _read(config["augmentation"])})
+
+
+def _draw_and_apply(*arguments: Any, **options: Any) -> Tensor:
+    # Not at the top: the package imports this file as soon as anything imports Keras, and that may
+    # be the very file that defines this.
+    from convforge.augment.warp import draw_and_apply
+
+    return draw_and_apply(*arguments, **options)
 
 
 def _read(values: dict[str, Any]) -> Augmentation:
