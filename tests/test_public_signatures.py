@@ -80,3 +80,40 @@ def test_docstrings_are_of_one_dialect(value: Any) -> None:
     assert set(headings) <= {*SECTIONS}
     assert headings == sorted(headings, key=SECTIONS.index), "sections in their order"
     assert not re.search(r"\[(B|H|W|C)[\],]", text), "shapes are `(batch, height, …)`"
+
+
+REQUIRED = {"filters": 4, "kernel_size": 3, "units": 4}
+# For each argument a value that no class has by default.
+OTHER = {
+    "activation": "tanh", "alpha": 0.3, "alpha_constraint": "non_neg", "alpha_initializer": 0.1,
+    "alpha_regularizer": "l2", "beta": 0.3, "bias_constraint": "unit_norm",
+    "bias_initializer": "ones", "bias_regularizer": "l1", "clipnorm": 0.3, "clipvalue": 0.3,
+    "count_padding": True, "data_format": "channels_first", "decay_factors": {"a": 2.0},
+    "ema_momentum": 0.3, "ema_overwrite_frequency": 3, "filters": 6, "global_clipnorm": 0.3,
+    "gradient_accumulation_steps": 3, "groups": 2, "k": 0.3, "kernel_constraint": "non_neg",
+    "kernel_initializer": "zeros", "kernel_regularizer": "l2", "kernel_size": 5,
+    "learning_rate": 0.3, "learning_rate_factors": {"a": 2.0}, "loss_scale_factor": 0.3,
+    "mode": "convolution", "momentum": 0.3, "name": "other", "no_decay": ["a"], "num_pieces": 3,
+    "padding": 1, "pool_size": 3, "reduction": "sum", "region": "within_channel", "shared": "all",
+    "size": 3, "strides": 4, "units": 6, "use_bias": False, "use_ema": True, "weight_decay": 0.3,
+}  # fmt: skip
+SAVED = [
+    (made, name)
+    for made in [*map(PUBLIC.get, layers.__all__), optimizers.MomentumSGD, losses.Hinge]
+    if inspect.isclass(made)
+    for name in own_parameters(made).keys() - {"kwargs", "dtype"}
+]
+
+
+@pytest.mark.parametrize(
+    ("made", "name"), SAVED, ids=[f"{made.__name__}-{name}" for made, name in SAVED]
+)
+def test_what_is_given_reaches_the_config_and_comes_back_out_of_it(made: Any, name: str) -> None:
+    required = {key: REQUIRED[key] for key in own_parameters(made).keys() & REQUIRED.keys()}
+    # An optimizer overwrites its weights by their average only where it keeps one.
+    also = {"use_ema": True} if name == "ema_overwrite_frequency" else {}
+    plain = made(**{**required, **also}).get_config()
+    given = made(**{**required, **also, name: OTHER[name]}).get_config()
+    assert given[name] != plain[name]
+    assert {key for key in given if given[key] != plain[key]} <= {name, "name", "strides"}
+    assert made.from_config(dict(given)).get_config() == given

@@ -85,12 +85,23 @@ def test_mixed_precision_computes_in_half_and_keeps_full_weights(
     conformance.check_mixed_precision(make, shape)
 
 
-@every_layer
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_fit_changes_every_weight(
-    make: conformance.Make, shape: tuple[int, ...], policy: str
-) -> None:
-    conformance.check_training(make, shape, policy)
+# In half precision one of each kind trains here, and all of them in `make test-slow`.
+HALVES = ("convolution", "maxout_convolution_groups", "prelu", "average_pooling", "maxout_dense",
+          "response_normalization", "local_convolution")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "policy"),
+    [
+        *((name, "float32") for name in CASES),
+        *(
+            pytest.param(name, "mixed_bfloat16", marks=[pytest.mark.slow][name in HALVES :])
+            for name in CASES
+        ),
+    ],
+)
+def test_fit_changes_every_weight(name: str, policy: str) -> None:
+    conformance.check_training(*CASES[name], policy)
 
 
 @pytest.mark.parametrize(
