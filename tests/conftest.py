@@ -31,7 +31,12 @@ for name in (
     "DVC_ROOT",
     "FORCE_COLOR",
     "MLFLOW_RUN_ID",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
     "MLFLOW_TRACKING_URI",
+    "MLFLOW_TRACKING_USERNAME",
+    "MYSQL_PWD",
+    "PGPASSWORD",
 ):
     os.environ.pop(name, None)
 
@@ -114,8 +119,9 @@ def project(tmp_path: Path, digits_archive: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.fixture(autouse=True)
 def own_store(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test's runs go where an earlier one's went: MLflow keeps its store in the environment."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture

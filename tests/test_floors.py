@@ -25,6 +25,7 @@ FLOORS = (
     ("serving",),
     # The pipeline.
     ("pipeline", "pipeline/filesystem", "pipeline/pluralize", "pipeline/printable"),
+    ("pipeline/credentials",),
     ("pipeline/run_folder", "pipeline/ray_cluster", "pipeline/project", "pipeline/settings"),
     ("pipeline/progress", "pipeline/composition", "pipeline/metrics"),
     ("pipeline/data",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import os
 import random
@@ -105,6 +106,8 @@ class Proxy(ThreadingHTTPServer):
         self.client_timeout = timeout
         self.faults: dict[str, int] = dict.fromkeys(FAULTS, 0)
         self.is_honest = False
+        #: What a request must name itself by, `user:password`; the server behind asks for nothing.
+        self.demanded: str | None = None
         self._random = random.Random(seed)
         self._guard = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -131,6 +134,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         fault = self.server.draw()
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        demanded = self.server.demanded
+        if demanded is not None:
+            right = "Basic " + base64.b64encode(demanded.encode()).decode()
+            if self.headers.get("Authorization") != right:
+                self._reply(401, b"who are you?", {"WWW-Authenticate": "Basic"})
+                return
         if fault == "cut before":
             self.close_connection = True
             return

@@ -56,11 +56,13 @@ class PostgreSQL:
         """As SQLAlchemy takes it."""
         return f"postgresql+psycopg2://{_USER}@/postgres?host={self.folder}"
 
-    def connection(self) -> Any:
+    def connection(self, password: str | None = None) -> Any:
         """A connection to the database."""
         import psycopg2
 
-        return psycopg2.connect(host=str(self.folder), user=_USER, dbname="postgres")
+        return psycopg2.connect(
+            host=str(self.folder), user=_USER, dbname="postgres", password=password
+        )
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What `query` gives."""
@@ -72,8 +74,8 @@ class PostgreSQL:
         finally:
             connection.close()
 
-    def start(self) -> None:
-        """Start it, on the socket alone, and wait until it answers."""
+    def start(self, password: str | None = None) -> None:
+        """Start it, on the socket alone, and wait until it answers, to `password` if it asks."""
         import psycopg2
 
         command = [str(_program("postgres")), "-D", str(self.folder / "data")]
@@ -86,7 +88,7 @@ class PostgreSQL:
         while time.monotonic() < end:
             assert self._process.poll() is None, (self.folder / "log").read_text()
             try:
-                self.connection().close()
+                self.connection(password).close()
                 return
             except psycopg2.OperationalError:
                 time.sleep(0.1)

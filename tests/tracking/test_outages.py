@@ -459,7 +459,7 @@ def test_a_store_that_mlflow_does_not_take_is_refused_before_anything_runs(
 
 @pytest.mark.parametrize(
     "uri",
-    ["http://127.0.0.1:5000", "https://user:secret@host/path", "sqlite:///a.db", "databricks",
+    ["http://127.0.0.1:5000", "https://host/path", "sqlite:///a.db", "databricks",
      "postgresql+psycopg2://host/runs", "mysql://host/runs"],
 )  # fmt: skip
 def test_a_store_that_mlflow_takes_is_allowed(uri: str) -> None:

@@ -24,6 +24,7 @@ from convforge.pipeline.commands import (
     train,
     ui,
 )
+from convforge.pipeline.credentials import redacted
 from convforge.pipeline.stages.entry import run_guarded
 
 # In the order of the help.
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, left = parser.parse_known_args(argv)
     # argparse takes one run of positional arguments: overrides after an option are left over.
     if any(item.startswith("-") for item in left) or (left and "overrides" not in arguments):
-        parser.error(f"unrecognized arguments: {' '.join(left)}")
+        parser.error(redacted(f"unrecognized arguments: {' '.join(left)}"))
     if left:
         arguments.overrides += left
     arguments.own_process = argv is None

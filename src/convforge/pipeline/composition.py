@@ -22,6 +22,7 @@ from yaml import YAMLError
 
 import hydra_plugins.convforge_config  # noqa: F401  registers the resolver that validates
 from convforge.errors import InputError
+from convforge.pipeline.credentials import redacted_uri
 from convforge.pipeline.project import CONFIG_NAME
 from convforge.pipeline.settings.explanation import known_keys
 from convforge.pipeline.settings.nearest import nearest
@@ -115,6 +116,7 @@ def explain(error: Exception, root: Path, overrides: Sequence[str]) -> InputErro
         if group == "hydra/launcher" and option in _LAUNCHERS_OF_SWEEP:
             return InputError(f"{group}={option} is not installed: pip install 'convforge[sweep]'")
         hint = nearest(option, list(error.options or []))
+        option = redacted_uri(option)
         return InputError(f"{group}={option}: there is no such config{hint}")
     key = _refused_key(error)
     if key is not None:

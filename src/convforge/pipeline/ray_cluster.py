@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from convforge.errors import InputError
+from convforge.pipeline.credentials import VARIABLES
 
 # Of a Ray that is started here: tasks take names and places and give reports, a few kilobytes; only
 # the contents of archives that are read in one go pass through it.
@@ -91,11 +92,20 @@ class RayCluster:
 
 
 def carried_environment() -> dict[str, str]:
-    """The variables of this environment that work elsewhere needs.
+    """The variables of this environment that work elsewhere needs, without credentials.
 
     Of the others a cluster's machines have their own.
     """
-    return {name: value for name, value in os.environ.items() if name.startswith(_CARRIED)}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(_CARRIED) and name not in VARIABLES
+    }
+
+
+def carried_credentials() -> dict[str, str]:
+    """Those of a store: for a task's arguments alone, since Ray shows a task's environment."""
+    return {name: os.environ[name] for name in VARIABLES if name in os.environ}
 
 
 def _imported() -> Any:

@@ -53,7 +53,11 @@ class RayLauncher(Launcher):
         Raises:
             InputError: Ray is not installed, or there is no cluster at the address.
         """
-        from convforge.pipeline.ray_cluster import RayCluster, carried_environment
+        from convforge.pipeline.ray_cluster import (
+            RayCluster,
+            carried_credentials,
+            carried_environment,
+        )
 
         assert self._config is not None
         setup_globals()
@@ -61,7 +65,7 @@ class RayLauncher(Launcher):
         Path(self._config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
         with RayCluster(self.address).connected() as ray:
             task = ray.remote(max_retries=self.retries, **self.resources)(run_on_worker)
-            environment = carried_environment()
+            environment = carried_environment() | carried_credentials()
             calls = {}
             for number, overrides in enumerate(job_overrides, initial_job_idx):
                 job = ray.cloudpickle.dumps(self._job(overrides, number))

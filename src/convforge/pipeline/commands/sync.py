@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from convforge.errors import InputError
 from convforge.pipeline.commands.parser import command
+from convforge.pipeline.credentials import redacted_uri
 from convforge.pipeline.stages.entry import progress_of
 
 
@@ -37,19 +40,23 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     from convforge.pipeline.project import project_root
-    from convforge.pipeline.settings.tracking import refused_store
     from convforge.pipeline.tracking.outbox import sync
-    from convforge.pipeline.tracking.store import resolved
+    from convforge.pipeline.tracking.store import given_uri
 
-    allowed = arguments.uri and refused_store(arguments.uri)
-    if allowed:
-        raise InputError(f"--uri={arguments.uri} is not allowed: give {allowed}")
+    root = project_root()
+    uri = given_uri(arguments.uri, "--uri", root) if arguments.uri else None
+    if arguments.own_process and uri and redacted_uri(arguments.uri) != arguments.uri:
+        _start_again_without(arguments.uri, uri)
     for folder in arguments.folders:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder")
-    root = project_root()
-    uri = resolved(arguments.uri, root) if arguments.uri else None
     left = sync(root, arguments.folders, progress_of(arguments), uri)
     if left:
         said = "; ".join(f"{count} events wait for {uri}" for uri, count in left.items())
         raise InputError(f"not everything is delivered: {said}")
+
+
+def _start_again_without(given: str, uri: str) -> None:
+    """Become the same command with `uri` for `given`: everybody can read a process's arguments."""
+    arguments = [argument.replace(given, uri) for argument in sys.orig_argv[1:]]
+    os.execv(sys.executable, [sys.executable, *arguments])

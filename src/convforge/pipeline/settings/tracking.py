@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from convforge.geometry import ArgumentError
+from convforge.pipeline.credentials import redacted_uri, separate
 from convforge.pipeline.settings.group import Group
 
 
@@ -23,10 +24,22 @@ class MLflowTracking(Group):
     patience: Annotated[float, Field(ge=0, le=3600)]
 
     @model_validator(mode="after")
+    def _no_credentials(self) -> Self:
+        separated = separate(self.uri or "")
+        if separated.variables or separated.problem:
+            names = " and ".join(sorted(filter(None, separated.variables)))
+            allowed = separated.problem or (
+                f"{separated.uri}, and in the environment {names}: a config is stored with the run "
+                "and seen by all who see it"
+            )
+            raise ArgumentError("uri", redacted_uri(self.uri or ""), allowed)
+        return self
+
+    @model_validator(mode="after")
     def _known_store(self) -> Self:
         allowed = self.uri and refused_store(self.uri)
         if allowed:
-            raise ArgumentError("uri", self.uri, allowed)
+            raise ArgumentError("uri", redacted_uri(self.uri or ""), allowed)
         return self
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from convforge.errors import InputError
 from convforge.geometry import ArgumentError
+from convforge.pipeline.credentials import redacted, take_from_environment
 from convforge.pipeline.printable import one_line, printable
 from convforge.pipeline.progress import Progress, Verbosity
 from convforge.pipeline.ray_cluster import RayCluster
@@ -82,9 +83,10 @@ def run_guarded(command: Callable[[], object]) -> int:
     ending = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, signal.default_int_handler) for number in ending]
     try:
+        take_from_environment()
         command()
     except (InputError, ArgumentError) as error:
-        for line in str(error).splitlines():
+        for line in redacted(str(error)).splitlines():
             print(f"error: {one_line(printable(line))}", file=sys.stderr)
         return 2
     except OSError as error:

@@ -16,6 +16,7 @@ from pathlib import Path
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.project import workspace_root
 from convforge.pipeline.tracking.journal import FILE_NAME, Journal
+from convforge.pipeline.tracking.old_credentials import take_from_journal
 from convforge.pipeline.tracking.queue import Clients, Queue
 from convforge.pipeline.tracking.replay import RUN_FILE, Replay, State
 from convforge.pipeline.tracking.store import Store
@@ -77,6 +78,7 @@ def deliveries(
     """One for each journal, to the store that it names, or to `uri`."""
     found = []
     for journal in journals:
+        take_from_journal(journal)
         first = journal.first
         assert first is not None
         store = Store(uri or first.content["uri"], first.content["experiment"])

@@ -12,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from convforge.pipeline.credentials import separate
 from convforge.pipeline.tracking.journal import PARENT_TAG, Event, Journal
 from convforge.pipeline.tracking.mlflow_client import (
     METRICS_A_REQUEST,
@@ -52,6 +53,8 @@ class State:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return cls()
+        if content.get("tracking_uri"):  # Once it was kept with its credentials.
+            content["tracking_uri"] = separate(content["tracking_uri"]).uri
         names = {item.name for item in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in content.items() if name in names})
 

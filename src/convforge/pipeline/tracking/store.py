@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convforge.errors import InputError
+from convforge.pipeline.credentials import (
+    TRACKING_URI,
+    redacted_uri,
+    take_credentials,
+    take_from_environment,
+)
 from convforge.pipeline.project import workspace_root
 from convforge.pipeline.settings.tracking import MLflowTracking, TrackingSettings, refused_store
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 _SQLITE = "sqlite:///"
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _ENVIRONMENT = {
     # No telemetry and no chatter.
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -36,6 +43,11 @@ class Store:
 
     uri: str
     experiment: str
+
+    @property
+    def is_database(self) -> bool:
+        """Whether it is reached without a server of MLflow's between."""
+        return self.uri.partition(":")[0].partition("+")[0].lower() in _DATABASES
 
     @property
     def is_local(self) -> bool:
@@ -68,11 +80,22 @@ def tracking_uri(settings: MLflowTracking, root: Path) -> str:
     Raises:
         InputError: MLFLOW_TRACKING_URI names a store that MLflow does not know.
     """
-    given = settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{DATABASE}"
-    allowed = None if settings.uri else refused_store(given)
+    take_from_environment()
+    given = settings.uri or os.environ.get(TRACKING_URI) or f"{_SQLITE}{DATABASE}"
+    return given_uri(given, TRACKING_URI, root)
+
+
+def given_uri(uri: str, name: str, root: Path) -> str:
+    """The store that `uri`, given as `name`, stands for; its credentials go to the environment.
+
+    Raises:
+        InputError: MLflow knows no such store, or its driver would not find the credentials.
+    """
+    clean = take_credentials(uri, name)
+    allowed = refused_store(clean)
     if allowed:
-        raise InputError(f"MLFLOW_TRACKING_URI={given!r} is not allowed: give {allowed}")
-    return resolved(given, root)
+        raise InputError(f"{name}={redacted_uri(uri)!r} is not allowed: give {allowed}")
+    return resolved(clean, root)
 
 
 def resolved(uri: str, root: Path) -> str:

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Generic, TypeVar, cast
 
@@ -25,7 +25,7 @@ from rich.console import Console
 from convforge.errors import DivergenceError, InputError, UnfinishedError
 from convforge.geometry import ArgumentError
 from convforge.pipeline.progress import Progress, Verbosity
-from convforge.pipeline.ray_cluster import RayCluster, carried_environment
+from convforge.pipeline.ray_cluster import RayCluster, carried_credentials, carried_environment
 from convforge.pipeline.settings.distribution import ProcessDistribution, RayDistribution
 from convforge.pipeline.training.resume.code_fingerprint import changed_code, code_fingerprint
 
@@ -94,6 +94,7 @@ class RayPart(Generic[T]):
         verbosity: of what the first one says.
         lines: the queue for it.
         patience: seconds that the first one has to record an error that all of them meet.
+        credentials: for the store of the runs, of who starts it.
     """
 
     train: Callable[[Progress], T]
@@ -103,9 +104,11 @@ class RayPart(Generic[T]):
     verbosity: Verbosity
     lines: Any
     patience: int
+    credentials: Mapping[str, str] = field(default_factory=carried_credentials, repr=False)
 
     def __call__(self) -> T:
         self._check()
+        os.environ.update(self.credentials)
         os.chdir(self.folder)
         leads = _rank() == 0
         try:
