@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dvc.repo import Repo
+
 REPOSITORY = Path(__file__).resolve().parents[2]
+STAGES = ["compose", "preprocess", "train", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,16 @@ class Clone:
     def repro(self) -> list[str]:
         """`dvc repro`; the stages that ran."""
         return re.findall(r"^Running stage '(\w+)'", self.run("dvc", "repro").stdout, re.M)
+
+    def changed(self) -> list[str]:
+        """The stages whose own dependencies have changed, as `dvc status` says."""
+        repository = Repo(str(self.folder))
+        try:
+            # By names that begin with the way to the clone.
+            names = {name.rpartition(":")[2] for name in repository.status()}
+        finally:
+            repository.close()
+        return [stage for stage in STAGES if stage in names]
 
     def edit(self, file: str, old: str, new: str) -> None:
         """Replace `old`, which must be there, by `new`."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from clone import Clone, make_clone
+from clone import STAGES, Clone, make_clone
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone whose pipeline has run once; tests of a module share it, one after the other."""
+    """A clone whose pipeline has run once; tests share it, one after the other."""
     clone = make_clone(tmp_path_factory.mktemp("repository") / "convforge")
     clone.run("dvc", "pull", "data.dvc")
-    assert clone.repro() == ["compose", "preprocess", "train", "evaluate"]
+    assert clone.repro() == STAGES
     clone.commit("first run")
     return clone
 
@@ -29,3 +29,10 @@ def pristine(clone: Clone) -> Iterator[None]:
     restore()
     yield
     restore()
+
+
+@pytest.fixture
+def edited(clone: Clone) -> Iterator[None]:
+    """Takes a test's edits back; for tests that run no stage but compose."""
+    yield
+    clone.run("git", "reset", "-q", "--hard")

@@ -37,6 +37,7 @@ from convforge.pipeline.report import run_report
 from convforge.pipeline.run_folder import RunFolder
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.settings.tracking import MLflowTracking
+from convforge.pipeline.settings.trainer import CheckpointSettings
 from convforge.pipeline.stages.preprocess import prepared
 from convforge.pipeline.stages.train import RunLabel, default_name, finished_figures, train
 from convforge.pipeline.tracking.journal import PARENT_TAG
@@ -152,11 +153,7 @@ def _config_overrides(overrides: Sequence[str]) -> list[str]:
 
 @hydra.main(version_base="1.3", config_path=None, config_name=CONFIG_NAME)
 def _job(config: DictConfig) -> float | None:
-    """One job; returns what a search goes by.
-
-    That is the last epoch's figure of `trainer.checkpoint.monitor`, or the loss on the validation
-    images: to be maximised for an accuracy, to be minimised for a loss or an error.
-    """
+    """One job; returns its `objective`."""
     root = project_root()
     try:
         settings = settings_of(config)
@@ -169,7 +166,7 @@ def _job(config: DictConfig) -> float | None:
     figures = finished_figures(out)
     if figures is not None and not has_stopped_run(out, root):
         progress.say(f"train: {label.name} has finished in {out}")
-        return _objective(settings, figures)
+        return objective(settings.trainer.checkpoint, figures)
     progress.say(f"train: {label.name} → {out}")
     try:
         data = prepared(settings, root, progress)
@@ -185,11 +182,17 @@ def _job(config: DictConfig) -> float | None:
         shutil.rmtree(out / ".hydra", ignore_errors=True)
         with suppress(OSError):
             out.rmdir()
-    return _objective(settings, figures)
+    return objective(settings.trainer.checkpoint, figures)
 
 
-def _objective(settings: Settings, figures: Mapping[str, float]) -> float | None:
-    return figures.get(monitored(settings.trainer.checkpoint.monitor, figures))
+def objective(checkpoint: CheckpointSettings, figures: Mapping[str, float]) -> float | None:
+    """What a search over the jobs goes by: the last epoch's figure of `checkpoint.monitor`.
+
+    Without one it is the loss on the validation images, or else on the training images. To be
+    maximised or minimised as `convforge.pipeline.metrics.higher_is_better` says of its name: an
+    accuracy is better the higher, a loss or an error the lower.
+    """
+    return figures.get(monitored(checkpoint.monitor, figures))
 
 
 def _label(settings: Settings, overrides: Sequence[str]) -> RunLabel:
