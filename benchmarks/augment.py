@@ -163,7 +163,7 @@ def prepared(folder: Path, pixels: Any) -> Path:
     ]
     root = project_root()
     settings = settings_of(compose_config(root, overrides))
-    preprocess(settings, folder / "data", root, Progress(Verbosity.QUIET))
+    preprocess(settings.data, folder / "data", root, Progress(Verbosity.QUIET))
     return folder / "data"
 
 

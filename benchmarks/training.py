@@ -53,7 +53,7 @@ def checkpoint_costs(overrides: list[str], folder: Path) -> tuple[float, float, 
 
     root = project_root()
     settings = settings_of(compose_config(root, overrides))
-    data = prepared(settings, root, Progress(Verbosity.QUIET))
+    data = prepared(settings.data, root, Progress(Verbosity.QUIET))
     backend.start(seed=0, deterministic=True, precision=settings.trainer.precision)
     from convforge.pipeline.training.resume.checkpoints import (
         Checkpoint,

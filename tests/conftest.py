@@ -161,4 +161,4 @@ def digits(shared_project: Path, compose: Callable[..., Any]) -> Path:
     from convforge.pipeline.progress import Progress, Verbosity
     from convforge.pipeline.stages.preprocess import prepared
 
-    return prepared(compose(), shared_project, Progress(Verbosity.QUIET))
+    return prepared(compose().data, shared_project, Progress(Verbosity.QUIET))

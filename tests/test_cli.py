@@ -467,6 +467,6 @@ def test_the_stages_and_the_command_line_prepare_the_same_data(
     project: Path, compose: Callable[..., Settings], tmp_path: Path
 ) -> None:
     assert cli.main(["preprocess", "-q", "--out", str(tmp_path / "cli"), *SMALL]) == 0
-    preprocess(compose(), tmp_path / "stage", project, Progress(Verbosity.QUIET))
+    preprocess(compose().data, tmp_path / "stage", project, Progress(Verbosity.QUIET))
     files = {path.name: path.read_bytes() for path in (tmp_path / "cli").iterdir()}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "stage").iterdir()}

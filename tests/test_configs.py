@@ -181,7 +181,7 @@ def test_its_images_are_prepared_and_trained_on(
     if choice == "experiment=alexnet":  # 61 million parameters and a batch of 128 take minutes.
         overrides += ["trainer.batch_size=4", *(f"model.layers.fc{n}.units=16" for n in (6, 7))]
     settings = settings_of(compose_config(project, overrides))
-    manifest = preprocess(settings, project / "prepared", project, QUIET)
+    manifest = preprocess(settings.data, project / "prepared", project, QUIET)
     assert manifest.bad_items == []
     assert manifest.splits["test"].examples == 100
     train(settings, project / "prepared", project / "run", project, QUIET)
@@ -236,7 +236,7 @@ def test_the_bundled_digits_fit_the_default_config(shared_project: Path, tmp_pat
     """The whole archive, as `make repro` prepares it."""
     bundled = Path(__file__).parents[1] / "data" / "mnist-5k.zip"
     settings = settings_of(compose_config(shared_project, [f"data.path={bundled}"]))
-    manifest = preprocess(settings, tmp_path / "data", shared_project, QUIET)
+    manifest = preprocess(settings.data, tmp_path / "data", shared_project, QUIET)
     sizes = {name: split.examples for name, split in manifest.splits.items()}
     assert sizes == {"train": 3600, "validation": 400, "test": 1000}
     assert manifest.splits["test"].class_counts == [100] * 10

@@ -233,7 +233,7 @@ def measured(
             *("data.size=[28,28]", "model=softmax_linear", "augment=none", "task=regression"),
             *("tracking=none", "trainer.epochs=20", *overrides),
         )
-        return composed, prepared(composed, folder, QUIET)
+        return composed, prepared(composed.data, folder, QUIET)
 
     return settings
 

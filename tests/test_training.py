@@ -126,7 +126,7 @@ def test_without_validation_images_a_run_has_no_validation_figures(
     settings = settings.model_copy(
         update={"trainer": settings.trainer.model_copy(update={"epochs": 1, "limit_steps": 1})}
     )
-    preprocess(settings, tmp_path / "data", shared_project, QUIET)
+    preprocess(settings.data, tmp_path / "data", shared_project, QUIET)
     data, run = tmp_path / "data", tmp_path / "run"
     figures = train(settings, data, run, tmp_path, QUIET, report=run_report)
     assert set(figures) == {"accuracy", "loss", "learning_rate", "epoch_seconds"}

@@ -199,7 +199,7 @@ def test_a_size_beyond_the_images_is_refused_when_they_are_known(
     """`data.geometry=as_is` without a size: only the images themselves tell theirs."""
     overrides = ["data.size=null", "data.geometry=as_is", "augment.size=[40,40]", *SPLITS]
     settings = settings_of(compose_config(project, overrides))
-    data = prepared(settings, project, QUIET)
+    data = prepared(settings.data, project, QUIET)
     said = r"augment\.size=\[40, 40\] is not allowed: give null, or at most .*\[28, 28\]"
     with pytest.raises(ArgumentError, match=said):
         build_trainer(settings, Manifest.read(data), data)

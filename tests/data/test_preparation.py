@@ -345,9 +345,9 @@ def test_data_that_an_earlier_version_prepared_in_another_form_are_not_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """They could not be read, and the advice to prepare them again would find them again."""
-    assert preprocess.prepared(compose(), shared_project, QUIET) == digits
+    assert preprocess.prepared(compose().data, shared_project, QUIET) == digits
     monkeypatch.setattr(preprocess, "FORMAT", preprocess.FORMAT + 1)
-    assert preprocess.prepared(compose(), shared_project, QUIET) != digits
+    assert preprocess.prepared(compose().data, shared_project, QUIET) != digits
 
 
 @pytest.mark.parametrize("target", ["photos", ".", "photos/inside", "letters"])

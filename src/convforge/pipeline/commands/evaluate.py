@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.folder.resolve().is_relative_to(root / "build"):
         raise InputError(f"{arguments.folder} is DVC's: `dvc repro` evaluates it")
     settings = read_params(run.config)
-    data = prepared(settings, root, progress)
+    data = prepared(settings.data, root, progress)
     out = run.evaluation.path
     evaluate(settings, arguments.folder, data, out, root, progress)
     progress.say(f"details: {out}")

@@ -80,4 +80,4 @@ def _data_to_inspect(arguments: argparse.Namespace, root: Path, progress: Progre
             f"convforge inspect-data data=folder data.path={folder}"
         )
     settings = settings_of(compose_config(root, words))
-    return prepared(settings, root, progress, **worker_pool_options(arguments))
+    return prepared(settings.data, root, progress, **worker_pool_options(arguments))

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     progress = progress_of(arguments)
     if arguments.out is not None:
         folder = arguments.out
-        preprocess(settings, folder, root, progress, **worker_pool_options(arguments))
+        preprocess(settings.data, folder, root, progress, **worker_pool_options(arguments))
     else:
-        folder = prepared(settings, root, progress, **worker_pool_options(arguments))
+        folder = prepared(settings.data, root, progress, **worker_pool_options(arguments))
     progress.say(f"data: {folder}")

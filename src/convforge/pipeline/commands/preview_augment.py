@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     root, progress = project_root(), progress_of(arguments)
     settings = settings_of(compose_config(root, arguments.overrides))
-    data = prepared(settings, root, progress)
+    data = prepared(settings.data, root, progress)
     manifest = Manifest.read(data)
     settings.input_shape(manifest.image_shape)
     import_keras()

@@ -19,7 +19,7 @@ from convforge.pipeline.composition import compose_config, read_params, settings
 from convforge.pipeline.data.preparation.sources import open_source
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.project import project_root, resolve_path
-from convforge.pipeline.stages.entry import add_verbosity, progress_of, run_guarded
+from convforge.pipeline.stages.entry import add_verbosity, run_stage
 
 PARAMS = "params.yaml"
 
@@ -62,8 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Compose params.yaml from conf/.")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides")
     add_verbosity(parser)
-    arguments = parser.parse_args(argv)
-    return run_guarded(lambda: compose(project_root(), arguments.overrides, progress_of(arguments)))
+    return run_stage(
+        parser, argv, lambda given, progress: compose(project_root(), given.overrides, progress)
+    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import argparse
 import errno
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from convforge.errors import InputError
@@ -71,6 +71,16 @@ def progress_of(arguments: argparse.Namespace) -> Progress:
     if arguments.quiet:
         return Progress(Verbosity.QUIET)
     return Progress(Verbosity.VERBOSE if arguments.verbose else Verbosity.NORMAL)
+
+
+def run_stage(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+    stage: Callable[[argparse.Namespace, Progress], object],
+) -> int:
+    """The exit status of `stage`, given what the command line says; see `run_guarded`."""
+    arguments = parser.parse_args(argv)
+    return run_guarded(lambda: stage(arguments, progress_of(arguments)))
 
 
 def run_guarded(command: Callable[[], object]) -> int:

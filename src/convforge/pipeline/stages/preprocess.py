@@ -16,12 +16,12 @@ from convforge.pipeline.pluralize import pluralize
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.project import project_root, resolve_path
 from convforge.pipeline.ray_cluster import RayCluster
-from convforge.pipeline.settings.run import Settings
-from convforge.pipeline.stages.entry import add_workers, progress_of, run_guarded, stage_parser
+from convforge.pipeline.settings.data import DataSettings
+from convforge.pipeline.stages.entry import add_workers, run_stage, stage_parser
 
 
 def preprocess(
-    settings: Settings,
+    settings: DataSettings,
     out: Path,
     root: Path,
     progress: Progress,
@@ -30,10 +30,10 @@ def preprocess(
     cluster: RayCluster | None = None,
     once: bool = False,
 ) -> Manifest:
-    """Prepare the config's data into `out`, and say what was found; see `prepare`."""
-    path = resolve_path(settings.data.path, root)
+    """Prepare the config's `data` into `out`, and say what was found; see `prepare`."""
+    path = resolve_path(settings.path, root)
     manifest = prepare(
-        settings.data,
+        settings,
         path,
         out,
         progress,
@@ -60,7 +60,7 @@ def describe(manifest: Manifest) -> str:
 
 
 def prepared(
-    settings: Settings,
+    settings: DataSettings,
     root: Path,
     progress: Progress,
     *,
@@ -72,13 +72,13 @@ def prepared(
     It lies in `outputs/data/`, keyed by the config's `data` group and by the names, sizes and dates
     of the source's files, so commands beside DVC share it and touch nothing of DVC's.
     """
-    source = resolve_path(settings.data.path, root)
-    follow = settings.data.follows_links
-    paths = open_source(settings.data, source).paths
+    source = resolve_path(settings.path, root)
+    follow = settings.follows_links
+    paths = open_source(settings, source).paths
     stamps = "".join(stamp(path, follow_links=follow) for path in paths)
-    what = f"{FORMAT}{settings.data.model_dump_json()}{stamps}"
+    what = f"{FORMAT}{settings.model_dump_json()}{stamps}"
     key = hashlib.sha256(what.encode()).hexdigest()
-    folder = root / "outputs" / "data" / f"{settings.data.name}-{key[:16]}"
+    folder = root / "outputs" / "data" / f"{settings.name}-{key[:16]}"
     if not is_prepared(folder):
         # The jobs of a sweep ask for the same data at the same time.
         preprocess(
@@ -91,16 +91,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The stage's command line."""
     parser = stage_parser("Prepare the images for training.", "out")
     add_workers(parser)
-    arguments = parser.parse_args(argv)
-    return run_guarded(
-        lambda: preprocess(
-            read_params(arguments.params),
-            arguments.out,
+    return run_stage(
+        parser,
+        argv,
+        lambda given, progress: preprocess(
+            read_params(given.params).data,
+            given.out,
             project_root(),
-            progress_of(arguments),
-            processes=arguments.workers,
-            cluster=arguments.cluster,
-        )
+            progress,
+            processes=given.workers,
+            cluster=given.cluster,
+        ),
     )
 
 

@@ -26,7 +26,7 @@ from convforge.pipeline.run_folder import RunFolder
 from convforge.pipeline.settings.distribution import RayDistribution
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.settings.tracking import MLflowTracking
-from convforge.pipeline.stages.entry import progress_of, run_guarded, stage_parser
+from convforge.pipeline.stages.entry import run_stage, stage_parser
 from convforge.pipeline.tracking.journal import FILE_NAME as JOURNAL
 from convforge.pipeline.tracking.journal import Journal
 from convforge.pipeline.tracking.provenance import provenance_tags
@@ -362,15 +362,12 @@ def _last_figures(journal: Journal) -> Mapping[str, float]:
 def main(argv: Sequence[str] | None = None) -> int:
     """The stage's command line."""
     parser = stage_parser("Train the config's network.", "data", "out")
-    arguments = parser.parse_args(argv)
-    return run_guarded(
-        lambda: train(
-            read_params(arguments.params),
-            arguments.data,
-            arguments.out,
-            project_root(),
-            progress_of(arguments),
-        )
+    return run_stage(
+        parser,
+        argv,
+        lambda given, progress: train(
+            read_params(given.params), given.data, given.out, project_root(), progress
+        ),
     )
 
 

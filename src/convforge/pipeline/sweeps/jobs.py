@@ -65,7 +65,7 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
     jobs = sweep_jobs(overrides) if multirun else [list(overrides)]
     settings = [settings_of(compose_config(root, _config_overrides(job))) for job in jobs]
     for job in settings:
-        manifest = Manifest.read(prepared(job, root, progress))
+        manifest = Manifest.read(prepared(job.data, root, progress))
         job.costs(job.input_shape(manifest.image_shape), len(manifest.classes))
     _warn_of_local_store(own, settings[0], root, progress)
     os.environ[_VERBOSITY] = str(int(progress.verbosity))
@@ -169,7 +169,7 @@ def _job(config: DictConfig) -> float | None:
         return objective(settings.trainer.checkpoint, figures)
     progress.say(f"train: {label.name} → {out}")
     try:
-        data = prepared(settings, root, progress)
+        data = prepared(settings.data, root, progress)
         figures = train(settings, data, out, root, progress, label, run_report)
     except (InputError, KeyboardInterrupt):
         raise
