@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from convforge.pipeline.data.manifest import Manifest
 from convforge.pipeline.progress import Progress, Verbosity
 from convforge.pipeline.report import run_report
 from convforge.pipeline.report.scores import class_scores
+from convforge.pipeline.run_folder import RunFolder
 from convforge.pipeline.settings.optimization import ConstantSchedule, CosineSchedule, StepSchedule
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.stages.evaluate import evaluate
@@ -321,3 +324,26 @@ def test_half_precision_keeps_weights_and_probabilities_in_full(
     assert model.get_layer("conv1").compute_dtype == precision.removeprefix("mixed_")
     assert {str(weight.dtype) for weight in model.trainable_weights} == {"float32"}
     assert keras.backend.standardize_dtype(probabilities.dtype) == "float32"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"data_digest": "0" * 64}, "was trained on other data than"),
+        ({"image_shape": [14, 14, 1]}, "was trained with another augment.size"),
+    ],
+)
+def test_a_model_of_other_data_or_another_input_is_not_evaluated(
+    trained: tuple[Settings, Path, Mapping[str, float]],
+    digits: Path,
+    tmp_path: Path,
+    change: dict[str, Any],
+    said: str,
+) -> None:
+    settings, run, _ = trained
+    model = RunFolder(shutil.copytree(run, tmp_path / "run")).model
+    card = json.loads((model / "card.json").read_text())
+    (model / "card.json").write_text(json.dumps({**card, **change}))
+    with pytest.raises(InputError, match=said):
+        evaluate(settings, tmp_path / "run", digits, tmp_path / "out", tmp_path, QUIET)
+    assert not (tmp_path / "out").exists()
