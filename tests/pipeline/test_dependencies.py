@@ -26,6 +26,7 @@ STAGES: dict[str, dict[str, Any]] = yaml.safe_load((REPOSITORY / "dvc.yaml").rea
 _VALUES = "types and ranges of values that DVC knows itself"
 _WITHOUT_KERAS = "made known to Keras when it is imported, which this stage never does"
 _CHECKED = "checks a config, or the data's path in it, and alters nothing"
+_SERVING = "lies beside the decoder; serves models"
 _OTHERS = "which processes share the same batches"
 _PREPARED = "decides about build/data, on which this stage depends"
 
@@ -85,8 +86,10 @@ EXEMPT_OF = {
         "src/convforge/pipeline/data/preparation/worker_pool.py": "who does the same work",
         "src/convforge/pipeline/settings/model.py": _CHECKED,
         "src/convforge/pipeline/settings/run.py": _CHECKED,
-        "src/convforge/serving/__init__.py": "lies beside the decoder; serves models",
-        "src/convforge/serving/predictor.py": "lies beside the decoder; serves models",
+        "src/convforge/serving/__init__.py": _SERVING,
+        "src/convforge/serving/model_archive.py": _SERVING,
+        "src/convforge/serving/model_card.py": _SERVING,
+        "src/convforge/serving/predictor.py": _SERVING,
     },
     "train": {
         **_AFTER_COMPOSE,
