@@ -17,7 +17,6 @@ import shutil
 import struct
 import sys
 import tempfile
-import time
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -125,7 +124,6 @@ def fuzz_images(count: int, seed: int) -> Counter[str]:
         generator = np.random.default_rng((seed, number))
         content = mutated(seeds[number % len(seeds)], generator)
         decoding = DECODINGS[number // len(seeds) % len(DECODINGS)]
-        start = time.monotonic()
         try:
             seen = codec.probe(content, decoding)
             pixels = codec.decode(content, decoding)
@@ -136,7 +134,6 @@ def fuzz_images(count: int, seed: int) -> Counter[str]:
             assert pixels.dtype == np.uint8
             assert pixels.shape == (*wanted, decoding.channels), (pixels.shape, wanted)
             found["decoded"] += 1
-        assert time.monotonic() - start < 20, f"image {number} took too long"
     return found
 
 
@@ -185,7 +182,6 @@ def fuzz_archives(count: int, seed: int, work: Path) -> Counter[str]:
         for number in range(count):
             generator = np.random.default_rng((seed, number, len(kind)))
             spoiled = _spoiled(source, work / "spoiled", generator)
-            start = time.monotonic()
             try:
                 manifest = prepare(settings, spoiled, work / "out", _Silent(Verbosity.QUIET))
             except InputError:
@@ -200,7 +196,6 @@ def fuzz_archives(count: int, seed: int, work: Path) -> Counter[str]:
                 found["items in"] += counts.found
                 found["items out"] += counts.used
                 found["items reported"] += counts.bad + counts.dropped
-            assert time.monotonic() - start < 30, f"{kind} {number} took too long"
     return found
 
 

@@ -318,8 +318,9 @@ if __name__ == "__main__":
         children = [int(parent.stdout.readline()) for _ in range(2)]
         parent.kill()
         parent.wait()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 600
         while any(Path(f"/proc/{child}").exists() for child in children):
+            # Not how long it takes, but that it ends.
             assert time.monotonic() < deadline, "a worker outlived its parent"
             time.sleep(0.05)
 
@@ -334,10 +335,9 @@ def _kill_worker(job: int, stopped: Any) -> None:
 
 
 def test_an_error_in_a_worker_reaches_the_caller_and_ends_the_others(tmp_path: Path) -> None:
-    start = time.monotonic()
+    """The second job waits until it is told to stop: without that this test would not end."""
     with pytest.raises(ZeroDivisionError), preparation.workers(2) as pool:
         list(pool.run(_fail_or_wait, [0, 1]))
-    assert time.monotonic() - start < 60
 
 
 def _fail_or_wait(job: int, stopped: Any) -> float:
