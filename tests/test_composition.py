@@ -214,6 +214,114 @@ def _dvc_composes(project: Path, overrides: list[str], out: Path) -> None:
     compose_and_dump(out, str(project / "conf"), None, "config", str(project), overrides)
 
 
+MANY = 10**12
+# Careless and hostile overrides, and a word of what each is told.
+OUTLANDISH = {
+    "trainer.epochs=99999999999999999999999": "less than or equal to 1000000",
+    f"trainer.epochs={'9' * 5000}": "digits",
+    "trainer.epochs=1e400": "trainer.epochs=inf",
+    f"trainer.batch_size={MANY}": "less than or equal to 1048576",
+    f"trainer.limit_steps={10 * MANY}": "trainer.limit_steps",
+    f"trainer.limit_examples={10 * MANY}": "trainer.limit_examples",
+    f"trainer.input_threads={MANY}": "trainer.input_threads",
+    f"trainer.shuffle_megabytes={MANY}": "trainer.shuffle_megabytes",
+    "trainer.checkpoint.seconds=1e300": "trainer.checkpoint.seconds",
+    f"trainer.checkpoint.keep={MANY}": "trainer.checkpoint.keep",
+    f"data.shard_examples={MANY}": "data.shard_examples",
+    f"data.num_classes={MANY}": "data.num_classes",
+    f"data.name={'n' * 101}": "at most 100 characters",
+    f"model.name={'n' * 101}": "at most 100 characters",
+    f"tracking.experiment={'n' * 251}": "at most 250 characters",
+    f"tracking.run_name={'n' * 251}": "at most 250 characters",
+    "schedule.warmup_epochs=1e300": "schedule.warmup_epochs",
+    f"model.nominal_input={{image: [{MANY}, 3, 3], classes: 10}}": "less than or equal to 16384",
+    f"model.nominal_input={{image: [3, 3, 3], classes: {MANY}}}": "less than or equal to 1000000",
+    f"model.layers.conv1.filters={MANY}": "an integer ≤ 1,048,576",
+    f"model.layers.conv1.kernel_size={MANY}": "an integer ≤ 16,384",
+    f"model.layers.conv1.kernel_size=[3,{MANY}]": "an integer ≤ 16,384",
+    f"+model.layers.conv1.strides={MANY}": "an integer ≤ 16,384",
+    f"model.layers.conv1.padding={MANY}": "an integer ≤ 16,384",
+    f"model.layers.conv1.padding=[[0,{MANY}],[0,0]]": "an integer ≤ 16,384",
+    f"+model.layers.z={{type: dense, units: {MANY}}}": "an integer ≤ 1,048,576",
+    f"+model.layers.z={{type: maxout_dense, units: 1, num_pieces: {MANY}}}": "≤ 16,384",
+    f"+model.layers.z={{type: max_pool, pool_size: {MANY}}}": "an integer ≤ 16,384",
+    f"+model.layers.z={{type: local_response_normalization, size: {MANY + 1}}}": "≤ 16,384",
+    f"distribute={{name: devices, devices: {MANY}}}": "distribute",
+    f"+model.layers.{'x' * 3000}={{type: flatten}}": "a name is too long",
+    f"+model.layers.{'x' * 101}={{type: flatten}}": "at most 100 letters",
+    f"model={'x' * 3000}": "there is no such config",
+    f"data.path={'x' * 20_000}": "longer than 10,000 letters",
+    f"+{'.'.join('a' * 300)}=1": "more than 20 levels",
+    f"+model.{'.'.join('a' * 300)}=1": "more than 20 levels",
+    f"+{'/'.join('a' * 300)}=x": "more than 20 levels",
+    f"trainer.epochs={'[' * 500}": "nested more than 20 deep",
+    f"trainer.epochs={'[' * 500}{']' * 500}": "nested more than 20 deep",
+    f"+a={'{a:' * 500}1{'}' * 500}": "nested more than 20 deep",
+    f"seed={'int(' * 500}1{')' * 500}": "nested more than 20 deep",
+    f"optimizer.no_decay=['{'(' * 3000}']": "nested more than 20 deep",
+    f"seed={'1_' * 3000}": "…: should be a valid integer",
+    "seed=0x10": "seed='0x10'",
+    "seed=1\n2": "cannot read the override seed=1␣2",
+    "seed=\x1b[31m": "cannot read the override seed=␣[31m",
+    "\u2028=1": "cannot read the override ␣=1",
+    "=": "Could not override",
+    "~": "Could not delete",
+    "+=1": "must be a string",
+    "seed=${": "cannot read",
+    "seed=${seed}": "Recursive",
+    "seed=${oc.env:NO_SUCH}": "NO_SUCH",
+    "seed=${nothing:1}": "nothing",
+    "model=null": "model",
+    "model=../../etc": "there is no such config",
+    "model=/etc/passwd": "there is no such config",
+    "model.layers=3": "model.layers=3",
+    "seed=choice(1,2)": "--multirun",
+    "data=mnist5k,cifar10": "Ambiguous",
+    "package@model=lecture_cnn": "does not exist",
+}
+
+
+@pytest.mark.parametrize("override", list(OUTLANDISH), ids=lambda override: ascii(override[:40]))
+def test_an_outlandish_override_is_refused_in_one_line(shared_project: Path, override: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        compose_config(shared_project, [override])
+    said = str(refusal.value)
+    assert OUTLANDISH[override] in said
+    assert len(said.splitlines()) == 1
+    assert len(said) < 700
+
+
+def test_what_cannot_be_read_is_repeated_without_its_credentials(shared_project: Path) -> None:
+    override = f"tracking.uri=http://ada:secret@host/{'[' * 50}"
+    with pytest.raises(InputError, match="nested") as refusal:
+        compose_config(shared_project, [override])
+    assert "secret" not in str(refusal.value)
+
+
+def test_a_sweep_refuses_what_no_parser_can_read() -> None:
+    with pytest.raises(InputError, match="nested more than 20 deep"):
+        sweep_jobs([f"seed={'[' * 500}"])
+
+
+def test_a_file_that_is_nested_too_deeply_is_refused(project: Path) -> None:
+    text = f"deep: {'[' * 3000}{']' * 3000}\n"
+    (project / "conf" / "trainer" / "deep.yaml").write_text(text)
+    with pytest.raises(InputError, match="nested too deeply"):
+        compose_config(project, ["trainer=deep"])
+
+
+def test_the_largest_that_is_allowed_is_allowed(shared_project: Path) -> None:
+    """Bounds refuse what is out of reach, and nothing else."""
+    overrides = [
+        "trainer.epochs=1000000",
+        "trainer.batch_size=1048576",
+        "model.layers.conv1.filters=1048576",
+        "model.layers.conv1.kernel_size=16384",
+    ]
+    settings = settings_of(compose_config(shared_project, overrides))
+    assert settings.trainer.epochs == 1_000_000
+
+
 @pytest.mark.parametrize("override", THROUGH_DVC)
 def test_dvc_exp_run_refuses_the_same_override(
     shared_project: Path, tmp_path: Path, override: str

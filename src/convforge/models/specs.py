@@ -39,6 +39,23 @@ def _flat(input_shape: Shape) -> int:
     return input_shape[0]
 
 
+#: The most that a config may ask of a layer: its outputs, and the sides of its window. Far above
+#: any net's, and far below what a backend cannot count.
+MOST_OUTPUTS = 2**20
+MOST_SIDE = 2**14
+
+
+def _at_most(most: int, argument: str, value: Any) -> None:
+    """Refuse `value`, in its canonical form, where a number in it is greater than `most`."""
+    left = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, tuple):
+            left += item
+        elif isinstance(item, int) and item > most:
+            raise ArgumentError(argument, item, f"an integer ≤ {most:,}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class LayerSpec:
     """A layer that keeps its input's shape and has no parameters; the others override."""
@@ -84,9 +101,9 @@ class WindowSpec(LayerSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        geometry.canonical_pair(getattr(self, self.window_argument), self.window_argument)
-        geometry.canonical_pair(self.step, "strides")
-        geometry.canonical_padding(self.padding)
+        _at_most(MOST_SIDE, self.window_argument, self.window)
+        _at_most(MOST_SIDE, "strides", geometry.canonical_pair(self.step, "strides"))
+        _at_most(MOST_SIDE, "padding", geometry.canonical_padding(self.padding))
 
     @property
     def window(self) -> geometry.Pair:
@@ -162,7 +179,7 @@ class FiltersSpec(WindowSpec, KernelSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        geometry.canonical_integer(self.filters, "filters")
+        _at_most(MOST_OUTPUTS, "filters", geometry.canonical_integer(self.filters, "filters"))
 
     @property
     def kernels(self) -> int:
@@ -220,7 +237,8 @@ class PiecesSpec(LayerSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        geometry.canonical_integer(self.num_pieces, "num_pieces")
+        pieces = geometry.canonical_integer(self.num_pieces, "num_pieces")
+        _at_most(MOST_SIDE, "num_pieces", pieces)
 
     @property
     def pieces(self) -> int:
@@ -323,7 +341,7 @@ class FullyConnectedSpec(KernelSpec):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.units is not None:
-            geometry.canonical_integer(self.units, "units")
+            _at_most(MOST_OUTPUTS, "units", geometry.canonical_integer(self.units, "units"))
 
     @property
     def outputs(self) -> int:
@@ -431,7 +449,8 @@ class LocalResponseNormalizationSpec(LayerSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if geometry.canonical_integer(self.size, "size") % 2 == 0:
+        _at_most(MOST_SIDE, "size", geometry.canonical_integer(self.size, "size"))
+        if self.size % 2 == 0:
             raise ArgumentError("size", self.size, "an odd integer ≥ 1")
         if self.alpha < 0:
             raise ArgumentError("alpha", self.alpha, "a number ≥ 0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from yaml import YAMLError
 import hydra_plugins.convforge_config  # noqa: F401  registers the resolver that validates
 from convforge.errors import InputError
 from convforge.pipeline.credentials import redacted_uri
+from convforge.pipeline.printable import one_line
 from convforge.pipeline.project import CONFIG_NAME
 from convforge.pipeline.settings.explanation import known_keys
 from convforge.pipeline.settings.nearest import nearest
@@ -30,6 +32,11 @@ from convforge.pipeline.settings.run import Settings
 
 # Of packages that the extra `sweep` brings.
 _LAUNCHERS_OF_SWEEP = ("joblib", "submitit_local", "submitit_slurm")
+# Of an override: letters, and levels of its key or of brackets in its value.
+_LONGEST_OVERRIDE = 10_000
+_DEEPEST = 20
+# Letters of an override that a message repeats.
+_MOST_SHOWN = 200
 # What Hydra, OmegaConf and the YAML parser raise for a config that is wrong; Hydra uses a plain
 # ValueError where a group gets a value that names no option.
 _REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
@@ -41,12 +48,50 @@ def compose_config(root: Path, overrides: Sequence[str] = ()) -> DictConfig:
     Raises:
         InputError: an unknown group, option or key, a wrong value; with the nearest valid name.
     """
+    _refuse_endless(overrides)
     try:
         config = _compose(root, overrides)
         OmegaConf.resolve(config)
     except _REFUSALS as error:
         raise explain(error, root, overrides) from error
+    except RecursionError as error:
+        raise InputError(f"the config is nested too deeply{_given(overrides)}") from error
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise InputError(f"a name is too long{_given(overrides)}") from error
     return config
+
+
+def _refuse_endless(overrides: Iterable[str]) -> None:
+    """Refuse what Hydra's parser would recurse into, or look for in the file system.
+
+    Raises:
+        InputError: naming the override.
+    """
+    for override in overrides:
+        shown = _shown(override)
+        if len(override) > _LONGEST_OVERRIDE:
+            raise InputError(f"{shown} is longer than {_LONGEST_OVERRIDE:,} letters")
+        key = override.partition("=")[0]
+        if key.count(".") + key.count("/") > _DEEPEST:
+            raise InputError(f"{shown}: the key has more than {_DEEPEST} levels")
+        depth = 0
+        for letter in override:
+            depth += (letter in "[{(") - (letter in ")}]")
+            if depth > _DEEPEST:
+                raise InputError(f"{shown}: it is nested more than {_DEEPEST} deep")
+
+
+def _shown(override: str) -> str:
+    """An override in a message: one line, not too long, and without credentials."""
+    key, sign, value = override.partition("=")
+    line = one_line(f"{key}{sign}{redacted_uri(value)}")
+    return line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}…"
+
+
+def _given(overrides: Iterable[str]) -> str:
+    return f" (in: {' '.join(_shown(item) for item in overrides)})"
 
 
 def settings_of(config: DictConfig) -> Settings:
@@ -78,6 +123,7 @@ def sweep_jobs(overrides: Sequence[str]) -> list[list[str]]:
     Raises:
         InputError: an override that cannot be parsed.
     """
+    _refuse_endless(overrides)
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
@@ -116,7 +162,7 @@ def explain(error: Exception, root: Path, overrides: Sequence[str]) -> InputErro
         if group == "hydra/launcher" and option in _LAUNCHERS_OF_SWEEP:
             return InputError(f"{group}={option} is not installed: pip install 'convforge[sweep]'")
         hint = nearest(option, list(error.options or []))
-        option = redacted_uri(option)
+        option = _shown(redacted_uri(option))
         return InputError(f"{group}={option}: there is no such config{hint}")
     key = _refused_key(error)
     if key is not None:
@@ -124,10 +170,10 @@ def explain(error: Exception, root: Path, overrides: Sequence[str]) -> InputErro
         return InputError(_why_no_key(key, root, others))
     if isinstance(error, OverrideParseException):
         return InputError(
-            f"cannot read the override {error.override}: put a value with special characters in "
-            f"quotes of its own, as in 'data.path=\"my photos (1)\"'"
+            f"cannot read the override {_shown(error.override)}: put a value with special "
+            f"characters in quotes of its own, as in 'data.path=\"my photos (1)\"'"
         )
-    given = f" (in: {' '.join(overrides)})" if type(error) is ValueError else ""
+    given = _given(overrides) if type(error) is ValueError else ""
     return InputError(_one_line(error) + given)
 
 

@@ -24,7 +24,8 @@ _SIZE = "[height, width], such as [32, 32]"
 class ImageData(Group):
     """Where images are and how they are prepared, whatever the format."""
 
-    name: str
+    # It is part of the name of a folder.
+    name: Annotated[str, Field(max_length=100)]
     path: str
     channels: Literal[1, 3]
     size: list[int] | None
@@ -36,8 +37,8 @@ class ImageData(Group):
     duplicates: Literal["drop_from_train", "keep", "error"]
     on_bad: Literal["quarantine", "error"]
     max_bad_share: Annotated[float, Field(ge=0, le=1)]
-    shard_examples: Annotated[int, Field(ge=1)]
-    num_classes: Annotated[int, Field(ge=2)] | None
+    shard_examples: Annotated[int, Field(ge=1, le=10**9)]
+    num_classes: Annotated[int, Field(ge=2, le=1_000_000)] | None
 
     @field_validator("path")
     @classmethod

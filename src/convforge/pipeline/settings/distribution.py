@@ -25,7 +25,7 @@ class DeviceDistribution(Group):
 
     name: Literal["devices"]
     #: null takes all that there are.
-    devices: Annotated[int, Field(ge=1)] | None
+    devices: Annotated[int, Field(ge=1, le=65536)] | None
 
     def parts(self) -> int | None:
         """Among how many devices a batch is shared, where the config says it."""
@@ -37,8 +37,8 @@ class ProcessDistribution(Group):
 
     name: Literal["processes"]
     coordinator: str | None
-    count: Annotated[int, Field(ge=1)] | None
-    rank: Annotated[int, Field(ge=0)] | None
+    count: Annotated[int, Field(ge=1, le=65536)] | None
+    rank: Annotated[int, Field(ge=0, lt=65536)] | None
     patience: Annotated[int, Field(ge=5, le=3600)]
 
     def parts(self) -> int | None:
@@ -62,10 +62,10 @@ class RayDistribution(Group):
     name: Literal["ray"]
     #: As `RayCluster` has it.
     address: str | None
-    count: Annotated[int, Field(ge=1)]
-    cpus_per_process: Annotated[float, Field(ge=0)]
-    gpus_per_process: Annotated[int, Field(ge=0)]
-    retries: Annotated[int, Field(ge=0)]
+    count: Annotated[int, Field(ge=1, le=65536)]
+    cpus_per_process: Annotated[float, Field(ge=0, le=65536)]
+    gpus_per_process: Annotated[int, Field(ge=0, le=1024)]
+    retries: Annotated[int, Field(ge=0, le=1000)]
     patience: Annotated[int, Field(ge=5, le=3600)]
 
     def parts(self) -> int | None:

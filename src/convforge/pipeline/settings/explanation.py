@@ -13,6 +13,9 @@ from pydantic import BaseModel
 from convforge.geometry import ArgumentError
 from convforge.pipeline.settings.nearest import nearest
 
+# Letters of a value that a message repeats.
+_MOST_SHOWN = 200
+
 
 def explain(error: Any, config: Mapping[str, Any], schema: type[BaseModel]) -> str:
     """One line for one of pydantic's errors: key, value, what is allowed, nearest name."""
@@ -49,7 +52,8 @@ def _written(value: Any) -> str:
     """`value` as one writes it in a config."""
     # A range is a tuple in the settings and a list in the config.
     plain = list(value) if isinstance(value, tuple) else value
-    return json.dumps(plain) if plain is None or isinstance(plain, bool) else repr(plain)
+    text = json.dumps(plain) if plain is None or isinstance(plain, bool) else repr(plain)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 def _tag_key(context: Mapping[str, str]) -> str:

@@ -20,14 +20,14 @@ _KEPT_NAMES = ("image", "normalize")
 class NominalInput(Group):
     """What a published net was made for."""
 
-    image: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=3, max_length=3)]
-    classes: Annotated[int, Field(ge=2)]
+    image: Annotated[list[Annotated[int, Field(ge=1, le=16384)]], Field(min_length=3, max_length=3)]
+    classes: Annotated[int, Field(ge=2, le=1_000_000)]
 
 
 class ModelSettings(Group):
     """The network: its layers by name, in order."""
 
-    name: str
+    name: Annotated[str, Field(max_length=100)]
     normalize: Literal["standardize", "center", "none"]
     activation: Activation
     # `convforge summary` counts on it, so that a published net shows its published figures.
@@ -38,9 +38,10 @@ class ModelSettings(Group):
     @model_validator(mode="after")
     def _names(self) -> Self:
         for name in self.layers:
-            if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name in _KEPT_NAMES:
+            if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name) or name in _KEPT_NAMES:
                 allowed = (
-                    f"a name of letters, digits, _ and -, and none of {', '.join(_KEPT_NAMES)}"
+                    f"a name of at most 100 letters, digits, _ and -, and none of "
+                    f"{', '.join(_KEPT_NAMES)}"
                 )
                 raise ArgumentError("layers", name, allowed)
         return self

@@ -69,7 +69,7 @@ class CosineSchedule(Group):
     """ε rises over the warm-up, then falls along half a cosine."""
 
     name: Literal["cosine"]
-    warmup_epochs: Annotated[float, Field(ge=0)]
+    warmup_epochs: Annotated[float, Field(ge=0, le=1_000_000)]
     final_fraction: Annotated[float, Field(ge=0, le=1)]
 
 
@@ -77,7 +77,7 @@ class StepSchedule(Group):
     """ε is multiplied by `factor` at each of `at_epochs`."""
 
     name: Literal["step"]
-    at_epochs: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    at_epochs: Annotated[list[Annotated[float, Field(gt=0, le=1_000_000)]], Field(min_length=1)]
     factor: Annotated[float, Field(gt=0, le=1)]
 
     @model_validator(mode="after")

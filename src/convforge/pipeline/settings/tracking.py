@@ -18,8 +18,8 @@ class MLflowTracking(Group):
 
     name: Literal["mlflow"]
     uri: str | None
-    experiment: Annotated[str, Field(min_length=1)]
-    run_name: str | None
+    experiment: Annotated[str, Field(min_length=1, max_length=250)]
+    run_name: Annotated[str, Field(max_length=250)] | None
     parent_run: str | None
     patience: Annotated[float, Field(ge=0, le=3600)]
 

@@ -12,8 +12,8 @@ from convforge.pipeline.settings.group import Group
 class CheckpointSettings(Group):
     """How a run can go on after a stop."""
 
-    seconds: Annotated[float, Field(ge=0)]
-    keep: Annotated[int, Field(ge=1)]
+    seconds: Annotated[float, Field(ge=0, le=31_536_000)]
+    keep: Annotated[int, Field(ge=1, le=1000)]
     monitor: Annotated[str, Field(pattern=r"^[a-z_]+$")] | None
     #: `other_code` also where the code or the packages are no longer those of the beginning.
     resume: bool | Literal["other_code"]
@@ -22,13 +22,13 @@ class CheckpointSettings(Group):
 class TrainerSettings(Group):
     """How long, in what portions, and how exactly."""
 
-    epochs: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)]
+    batch_size: Annotated[int, Field(ge=1, le=1_048_576)]
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"]
-    limit_examples: Annotated[int, Field(ge=1)] | None
-    limit_steps: Annotated[int, Field(ge=1)] | None
+    limit_examples: Annotated[int, Field(ge=1, le=10**12)] | None
+    limit_steps: Annotated[int, Field(ge=1, le=10**12)] | None
     deterministic: bool
-    shuffle_megabytes: Annotated[int, Field(ge=1)]
-    input_threads: Annotated[int, Field(ge=1)] | None
+    shuffle_megabytes: Annotated[int, Field(ge=1, le=1_048_576)]
+    input_threads: Annotated[int, Field(ge=1, le=1024)] | None
     largest_loss: Annotated[float, Field(gt=0)]
     checkpoint: CheckpointSettings
