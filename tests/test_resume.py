@@ -13,11 +13,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
@@ -28,7 +30,11 @@ from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.stages.train import dump, train
 from convforge.pipeline.tracking.journal import PARENT_TAG
 from convforge.pipeline.training.resume import code_fingerprint
-from convforge.pipeline.training.resume.resumable import ResumableRun, resumable_run
+from convforge.pipeline.training.resume.resumable import (
+    ResumableRun,
+    resumable_run,
+    resumable_sweep,
+)
 from convforge.serving.predictor import load_predictor
 
 QUIET = Progress(Verbosity.QUIET)
@@ -305,6 +311,89 @@ def test_a_checkpoint_of_before_there_were_fingerprints_is_told_of_and_not_used(
     assert "other code, and this one begins anew: code of convforge 0.1.0, not kept" in said
 
 
+def test_the_code_that_is_compared_is_what_dvc_trains_again_for() -> None:
+    """All that `dvc.yaml` lists for train, but the names of files and what serves a model."""
+    root = Path(__file__).resolve().parents[1]
+    deps = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]["train"]["deps"]
+    listed = {
+        file.relative_to(root / "src").as_posix()
+        for place in map(root.joinpath, deps)
+        if place.is_relative_to(root / "src")
+        for file in ([place] if place.suffix else place.rglob("*.py"))
+    }
+    of_no_weight = {"convforge/pipeline/run_folder.py", *_of_serving(listed)}
+    assert listed - set(code_fingerprint.source_checksums()) == of_no_weight
+
+
+def _of_serving(files: set[str]) -> set[str]:
+    return {f for f in files if "/serving/" in f} - {"convforge/serving/decode.py"}
+
+
+def test_a_package_that_is_not_installed_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(code_fingerprint, "version", missing)
+    for backend in ("tensorflow", "jax", "torch", None):
+        assert set(code_fingerprint.package_versions(backend).values()) == {"none"}
+
+
+def stopped_sweep(job: Settings, out: Path) -> ResumableRun:
+    """A sweep of one job that stops with an error that says nothing of its config."""
+    out.mkdir()
+    found = []
+    try:
+        with resumable_sweep([job], ["seed=0"], out, out.parent, Progress()) as sweep:
+            found.append(sweep)
+            raise StoppedError
+    except StoppedError:
+        return found[0]
+
+
+def test_a_sweep_goes_on_with_other_code_where_the_config_says_so_and_is_tagged(
+    compose: Callable[..., Settings],
+    settings: Settings,
+    tmp_path: Path,
+    changed_code: Callable[[], None],
+    capfd: Any,
+) -> None:
+    first, second = (stopped_sweep(settings, tmp_path / name) for name in ("one", "two"))
+    assert second == ResumableRun(first.folder, first.key, has_begun=True)
+    changed_code()
+    forced = compose(*NET, "tracking=none", "trainer.checkpoint.resume=other_code")
+    third, fourth = (stopped_sweep(forced, tmp_path / name) for name in ("three", "four"))
+    assert (third.key, third.has_begun) == (first.key, True)
+    assert third.other_code is not None
+    assert third.other_code.startswith("convforge/layers/prelu.py ")
+    assert fourth.other_code == third.other_code, "it stays no exact one"
+    assert capfd.readouterr().err.count("warning: goes on with other code") == 1
+
+
+def test_a_sweep_that_other_code_has_begun_begins_anew_and_the_changed_file_is_named(
+    settings: Settings, tmp_path: Path, changed_code: Callable[[], None], capfd: Any
+) -> None:
+    first = stopped_sweep(settings, tmp_path / "one")
+    changed_code()
+    second = stopped_sweep(settings, tmp_path / "two")
+    assert second.key != first.key
+    assert (second.folder, second.has_begun) == (tmp_path / "two", False)
+    assert re.search(
+        r"a stopped sweep had other code, and this one begins anew: convforge/layers/prelu\.py "
+        r".*one keeps its jobs",
+        capfd.readouterr().err,
+    )
+
+
+def test_what_is_done_before_the_first_step_is_said_once(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path, capfd: Any
+) -> None:
+    settings = compose("tracking=none", "debug=one_step", "model=softmax_linear", "augment=none")
+    train(settings, digits, tmp_path / "run", tmp_path, Progress())
+    said = capfd.readouterr().err.splitlines()
+    assert said[:2] == ["building the network", "train: compiling the first step"]
+    assert not any("validating" in line for line in said), "that is for a terminal's bar"
+
+
 def test_the_best_epoch_is_kept_by_the_figure_that_the_config_names(
     compose: Callable[..., Settings], digits: Path, tmp_path: Path
 ) -> None:
@@ -375,7 +464,7 @@ class Pipeline:
             "train": [*params, "--out", str(self.run)],
             "evaluate": [*params, "--run", str(self.run), "--out", str(folder / "build/evaluate")],
         }
-        self._environment = {**os.environ, "KERAS_BACKEND": backend}
+        self.environment = {**os.environ, "KERAS_BACKEND": backend}
 
     def start(self, stage: str) -> subprocess.Popen[str]:
         """The stage's process; as DVC does, without what an earlier one left."""
@@ -384,7 +473,7 @@ class Pipeline:
         return subprocess.Popen(
             [sys.executable, "-m", f"convforge.pipeline.stages.{stage}", *self.commands[stage]],
             cwd=self.folder,
-            env=self._environment,
+            env=self.environment,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -464,6 +553,39 @@ def _run_with_kills(
     print(f"{len(differences)} differences ({count})")
     assert differences == []
     assert sum(count.values()) >= kills, "the seed must kill often enough"
+
+
+@pytest.mark.slow
+def test_a_process_that_is_stopped_and_started_again_with_other_code_trains_all_epochs_by_it(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path
+) -> None:
+    """Its weights are those of the new code alone."""
+    settings = compose(*NET, "model.activation=prelu", "tracking=none", "trainer.epochs=8")
+    stopped, whole = (
+        Pipeline(settings, digits, tmp_path / name, "tensorflow") for name in ("stopped", "whole")
+    )
+    source = tmp_path / "src"
+    shutil.copytree(Path(convforge.__file__).parent, source / "convforge")
+    for pipeline in (stopped, whole):
+        pipeline.environment["PYTHONPATH"] = str(source)
+    process = stopped.start("train")
+    while len(stopped.checkpoints) < 2:
+        assert process.poll() is None, "it ended before it could be stopped"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == 130
+    prelu = source / "convforge" / "layers" / "prelu.py"
+    code = prelu.read_text(encoding="utf-8")
+    assert code.count("        return keras.ops.relu(inputs) - ") == 1
+    prelu.write_text(code.replace("return keras.ops.relu(inputs) - ", "return 2 * inputs - "))
+    process = stopped.start("train")
+    error = process.communicate()[1]
+    assert process.returncode == 0, error
+    assert "this one begins anew: convforge/layers/prelu.py " in error
+    assert "goes on after" not in error
+    whole.finish(whole.start("train"))
+    assert same(stopped.run, whole.run)
 
 
 @pytest.mark.slow

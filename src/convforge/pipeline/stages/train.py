@@ -33,6 +33,7 @@ from convforge.pipeline.tracking.provenance import provenance_tags
 from convforge.pipeline.tracking.replay import RUN_FILE
 from convforge.pipeline.tracking.tracker import Tracker
 from convforge.pipeline.training.resume.resumable import (
+    OTHER_CODE_TAG,
     ResumableRun,
     forget_at_exit,
     resumable_run,
@@ -46,9 +47,6 @@ if TYPE_CHECKING:
     from convforge.pipeline.training.distribution.setup import Part
     from convforge.pipeline.training.objective import Targets
     from convforge.serving.model_card import ModelCard
-
-#: What of code or packages has changed within the run: it is no exact one.
-OTHER_CODE_TAG = "convforge.resumed_with_other_code"
 
 
 @dataclass(frozen=True)

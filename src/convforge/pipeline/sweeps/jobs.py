@@ -78,7 +78,9 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
             os.environ[_SWEPT_KEYS] = " ".join(_swept_keys(jobs))
             # Hydra would name the folder by the second in which it starts.
             folder = Path(own.sweep.dir).absolute()
-            sweep = stack.enter_context(resumable_sweep(settings, overrides, folder, root))
+            sweep = stack.enter_context(
+                resumable_sweep(settings, overrides, folder, root, progress)
+            )
             if sweep.has_begun:
                 progress.say(f"the sweep in {sweep.folder} goes on")
             arguments.append(f"hydra.sweep.dir='{sweep.folder}'")
@@ -96,6 +98,7 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
                         progress,
                         key=sweep.key,
                         has_begun=sweep.has_begun,
+                        other_code=sweep.other_code,
                     )
                 )
                 arguments.append(f"{_PARENT}='{sweep.key}'")

@@ -13,6 +13,7 @@ from convforge.pipeline.tracking.journal import FILE_NAME, PARENT_TAG, Journal
 from convforge.pipeline.tracking.provenance import provenance_tags
 from convforge.pipeline.tracking.replay import SWEEP_TAG
 from convforge.pipeline.tracking.tracker import Tracker
+from convforge.pipeline.training.resume.resumable import OTHER_CODE_TAG
 
 
 @contextmanager
@@ -26,10 +27,11 @@ def sweep_parent(
     *,
     key: str,
     has_begun: bool,
+    other_code: str | None,
 ) -> Iterator[None]:
     """A run that the jobs' runs name as their parent, by `key`; ended whatever becomes of them.
 
-    That of a sweep that `has_begun` goes on.
+    That of a sweep that `has_begun` goes on; with `other_code`, its tag says what has changed.
 
     Its name is the sweep's overrides; its `best_val_accuracy`, or `best_val_mae` of a regression,
     and the tag `best_run` say which job did best on the validation images, by the jobs' own
@@ -47,6 +49,8 @@ def sweep_parent(
         "convforge.jobs": str(jobs),
     }
     journal.begin(name=name[:250], tags=tags, params={}, key=tracker.key, store=tracker.store)
+    if other_code:
+        journal.tags({OTHER_CODE_TAG: other_code})
     tracker.start()
     status = "FAILED"
     try:

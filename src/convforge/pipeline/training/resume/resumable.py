@@ -33,6 +33,9 @@ from convforge.pipeline.training.resume.code_fingerprint import changed_code, co
 _FOLDER = Path("outputs") / "unfinished"
 _RECORD = "run.json"
 _LOCK = "lock"
+_HINT = "; trainer.checkpoint.resume=other_code goes on all the same"
+#: Of a run in MLflow: what of code or packages has changed within it. It is no exact one.
+OTHER_CODE_TAG = "convforge.resumed_with_other_code"
 
 
 @dataclass(frozen=True)
@@ -89,20 +92,17 @@ def resumable_run(
             record = {}
         _tell_of_others(folder, own, out, identity | {"code": code}, progress)
         begun = record.get("key") is not None
-        changes = changed_code(record["code"], code) if begun else []
-        mixed = "; ".join([*record.get("other_code", "").split("; "), *changes]).strip("; ")
-        if changes:
-            progress.warn(f"goes on with other code than it began with: {', '.join(changes)}")
+        other_code = _other_code(record, code, progress) if begun else None
         record = {
             "key": record.get("key") or uuid.uuid4().hex,
             "out": str(out.resolve()),
-            "other_code": mixed,
+            "other_code": other_code,
             **identity,
             "code": code,
         }
         _write(own, record)
         try:
-            yield ResumableRun(own, str(record["key"]), begun, mixed or None)
+            yield ResumableRun(own, str(record["key"]), begun, other_code)
         except BaseException as error:
             if isinstance(error, DivergenceError) or not any(own.glob("*/")):
                 _empty(own)
@@ -113,6 +113,17 @@ def resumable_run(
             _ended.append(own)
         else:
             _empty(own)
+
+
+def _other_code(
+    record: Mapping[str, Any], code: Mapping[str, str], progress: Progress
+) -> str | None:
+    """All that has changed of the code since what `record` is of began; `progress` is warned."""
+    changes = changed_code(record["code"], code)
+    if changes:
+        progress.warn(f"goes on with other code than it began with: {', '.join(changes)}")
+    before = record.get("other_code")
+    return "; ".join([*([before] if before else []), *changes]) or None
 
 
 _ended: list[Path] = []
@@ -153,7 +164,7 @@ def _lives(process: Sequence[Any]) -> bool:
 
 @contextmanager
 def resumable_sweep(
-    jobs: Sequence[Settings], overrides: Sequence[str], out: Path, root: Path
+    jobs: Sequence[Settings], overrides: Sequence[str], out: Path, root: Path, progress: Progress
 ) -> Iterator[ResumableRun]:
     """The sweep of these jobs; its `folder` is where they write: `out`, or that of the stopped one.
 
@@ -164,6 +175,7 @@ def resumable_sweep(
         overrides: that made them.
         out: for a new one.
         root: the project's folder.
+        progress: told of the same sweep begun by other code.
     """
     folder = workspace_root(root) / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -176,11 +188,14 @@ def resumable_sweep(
         record = _read(own)
         there = Path(record.get("out", ""))
         begun = "key" in record and there.is_dir() and bool(resume)
-        if not begun:
+        if begun:
+            record["other_code"] = _other_code(record, code, progress)
+        else:
+            _tell_of_other_sweeps(folder, own, f"sweep-{_hash(identity)}", code, progress)
             record = {"key": uuid.uuid4().hex, "out": str(out)}
         record["code"] = code
         _write(own, record)
-        yield ResumableRun(Path(record["out"]), record["key"], begun)
+        yield ResumableRun(Path(record["out"]), record["key"], begun, record.get("other_code"))
         _empty(own)
 
 
@@ -311,8 +326,21 @@ def _tell_of_others(
         what = " and ".join(
             word for word, there in (("settings", settings), ("code", code)) if there
         )
-        hint = "" if settings else "; trainer.checkpoint.resume=other_code goes on all the same"
         progress.say(
             f"a stopped run had other {what}, and this one begins anew: "
-            f"{', '.join([*settings, *code])} ({place} keeps it{hint})"
+            f"{', '.join([*settings, *code])} ({place} keeps it{'' if settings else _HINT})"
+        )
+
+
+def _tell_of_other_sweeps(
+    folder: Path, own: Path, name: str, code: Mapping[str, str], progress: Progress
+) -> None:
+    """Say which stopped sweeps of the same jobs other code has begun."""
+    for place, other in _records(folder, f"{name}*"):
+        if place == own or is_held(place / _LOCK):
+            continue
+        changes = changed_code(other["code"], code) if "code" in other else ["code, not kept"]
+        progress.say(
+            f"a stopped sweep had other code, and this one begins anew: {', '.join(changes)} "
+            f"({other.get('out')} keeps its jobs{_HINT})"
         )
