@@ -33,27 +33,33 @@ def batches(function: Any, batch_size: int) -> list[np.ndarray]:
     return list(epochs.as_numpy_iterator())
 
 
-def test_the_smaller_last_batch_is_whole_and_compiles_nothing_again() -> None:
+@pytest.fixture(scope="module")
+def sixteens() -> tuple[list[np.ndarray], list[tuple[int, ...]]]:
+    """Batches of 16, and the shapes that were compiled for."""
     traced = []
 
     def counted(images: Any, epoch: Any, indices: Any) -> Any:
-        traced.append(images.shape)
+        traced.append(tuple(images.shape))
         return augmented(images, epoch, indices)
 
-    found = batches(tensorflow_ops.compiled(counted, batch_size=16), 16)
+    return batches(tensorflow_ops.compiled(counted, batch_size=16), 16), traced
+
+
+def test_the_smaller_last_batch_is_whole_and_compiles_nothing_again(sixteens: Any) -> None:
+    found, traced = sixteens
     assert [len(batch) for batch in found] == [16, 16, 16, 5] * 2
     assert traced == [(16, *SIZE, 3)]
 
 
-def test_compiled_batches_hold_what_numpy_replays() -> None:
-    found = np.concatenate(batches(tensorflow_ops.compiled(augmented, batch_size=16), 16))
+def test_compiled_batches_hold_what_numpy_replays(sixteens: Any) -> None:
+    found = np.concatenate(sixteens[0])
     for epoch in range(2):
         expected = augmented(IMAGES, epoch, np.arange(53), numpy_ops)
         assert np.abs(found[53 * epoch : 53 * (epoch + 1)] - expected).max() < 0.05
 
 
-def test_neither_batch_size_nor_threads_move_a_compiled_image() -> None:
-    large = np.concatenate(batches(tensorflow_ops.compiled(augmented, batch_size=40), 40))
+def test_neither_batch_size_nor_threads_move_a_compiled_image(sixteens: Any) -> None:
+    large = np.concatenate(sixteens[0])
     small = np.concatenate(batches(tensorflow_ops.compiled(augmented, batch_size=8), 8))
     # Fused multiply-adds may round the last bit of a coordinate otherwise, and nothing more.
     assert np.abs(large - small).max() < 0.01

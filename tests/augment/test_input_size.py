@@ -28,7 +28,7 @@ from convforge.pipeline.stages.evaluate import evaluate
 from convforge.pipeline.stages.preprocess import prepared
 from convforge.pipeline.stages.train import train
 from convforge.pipeline.training.objective import targets_of
-from convforge.pipeline.training.trainer import build_trainer
+from convforge.pipeline.training.trainer import Trainer, build_trainer
 from convforge.serving.predictor import load_predictor, read_image
 
 SIZE = (24, 20)
@@ -41,6 +41,15 @@ Compose = Callable[..., Settings]
 @pytest.fixture(scope="module")
 def stream(digits: Path) -> Stream:
     return Stream(digits, Manifest.read(digits), 50)
+
+
+@pytest.fixture(scope="module")
+def sized_trainers(compose: Compose, digits: Path) -> dict[str, Trainer]:
+    settings = compose("model=softmax_linear", "augment=full", "augment.size=[24,20]")
+    return {
+        place: build_trainer(train_in_places.at(settings, place), Manifest.read(digits), digits)
+        for place in train_in_places.PLACES
+    }
 
 
 def _centre(images: np.ndarray) -> np.ndarray:
@@ -57,15 +66,11 @@ def test_held_out_images_show_the_exact_pixels_of_their_centre(stream: Stream) -
 
 @pytest.mark.parametrize("place", train_in_places.PLACES)
 def test_training_sees_each_crop_in_one_resampling_wherever_it_is_made(
-    compose: Compose, digits: Path, place: str
+    sized_trainers: dict[str, Trainer], place: str
 ) -> None:
     """Each image is what NumPy replays from its number, straight into the size."""
-    settings = compose("model=softmax_linear", "augment=full", "augment.size=[24,20]")
-    settings = train_in_places.at(settings, place)
-    trainer = build_trainer(settings, Manifest.read(digits), digits)
-    numbered = build_trainer(
-        train_in_places.at(settings, "step"), Manifest.read(digits), digits
-    ).feed.training()
+    trainer, numbered = sized_trainers[place], sized_trainers["step"].feed.training()
+    settings = trainer.settings
     (inputs, _), (given, _) = next(iter(trainer.feed.training())), next(iter(numbered))
     if place == "model":
         layer = trainer.trainable.get_layer("augment")

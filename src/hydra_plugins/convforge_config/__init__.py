@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 def validated(version: int, *, _root_: DictConfig) -> int:
     """`${convforge.validated:1}`: refuse the whole config if a key or value in it is wrong."""
+    # pydantic takes a while to import, and Hydra imports this file for every command of its own.
     from convforge.pipeline.settings.run import Settings
 
     keys = [key for key in _root_ if key not in ("schema", "hydra")]

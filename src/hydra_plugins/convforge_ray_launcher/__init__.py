@@ -23,6 +23,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from convforge.errors import UnfinishedError
+from convforge.pipeline.ray_cluster import RayCluster, carried_credentials, carried_environment
+
 _CANCEL_SECONDS = 60.0
 
 
@@ -53,12 +56,6 @@ class RayLauncher(Launcher):
         Raises:
             InputError: Ray is not installed, or there is no cluster at the address.
         """
-        from convforge.pipeline.ray_cluster import (
-            RayCluster,
-            carried_credentials,
-            carried_environment,
-        )
-
         assert self._config is not None
         setup_globals()
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
@@ -96,8 +93,6 @@ class RayLauncher(Launcher):
         return [returns[call] for call in calls]
 
     def _return(self, ray: Any, call: Any, overrides: list[str]) -> JobReturn:
-        from convforge.errors import UnfinishedError
-
         try:
             result: JobReturn = ray.get(call)
         except ray.exceptions.RayError as error:
