@@ -12,6 +12,10 @@ from numbers import Integral
 from typing import Any, Literal, TypeAlias
 
 Pair: TypeAlias = tuple[int, int]
+#: How a kernel lies on the map: as it is, or turned by 180°, as equation (3) has it.
+Mode: TypeAlias = Literal["cross_correlation", "convolution"]
+#: Where the neighbours are that a local response normalisation counts.
+Region: TypeAlias = Literal["across_channels", "within_channel"]
 Padding: TypeAlias = Literal["valid", "same"] | tuple[Pair, Pair]
 #: What users may give: `canonical_padding` says what each form means.
 PaddingLike: TypeAlias = int | Sequence[int] | Sequence[Sequence[int]] | Literal["valid", "same"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, get_args
 
 import keras
 
 from convforge import geometry
-from convforge.geometry import ArgumentError, Padding, PaddingLike, Pair
+from convforge.geometry import ArgumentError, Mode, Padding, PaddingLike, Pair
 from convforge.layers.arguments import (
     ActivationLike,
     ConstraintLike,
@@ -19,8 +19,6 @@ from convforge.layers.arguments import (
 )
 from convforge.layers.base_layers import KernelWindowLayer
 from convforge.layers.padding import pad_for_window, spatial_shape
-
-Mode: TypeAlias = Literal["cross_correlation", "convolution"]
 
 # A grouped convolution of TensorFlow or JAX takes 7 times as long on a CPU as its groups one by one
 # (AlexNet's second layer); with many groups, as in depthwise convolutions, one call is faster.

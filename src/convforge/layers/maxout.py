@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from convforge import geometry
-from convforge.geometry import ArgumentError, PaddingLike
+from convforge.geometry import ArgumentError, Mode, PaddingLike
 from convforge.layers.arguments import (
     ConstraintLike,
     DataFormat,
@@ -21,7 +21,7 @@ from convforge.layers.arguments import (
     Shape,
 )
 from convforge.layers.base_layers import KernelLayer, MapLayer
-from convforge.layers.convolution import BaseConv2D, Mode
+from convforge.layers.convolution import BaseConv2D
 
 
 def pieces_first(outputs: Any, num_pieces: int, groups: int = 1, axis: int = -1) -> Any:

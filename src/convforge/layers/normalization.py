@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, get_args
 
 import keras
 
 from convforge import geometry
-from convforge.geometry import ArgumentError
+from convforge.geometry import ArgumentError, Region
 from convforge.layers.arguments import DataFormat, Shape
 from convforge.layers.base_layers import MapLayer
 from convforge.layers.padding import pad_map
-
-Region: TypeAlias = Literal["across_channels", "within_channel"]
 
 
 @keras.saving.register_keras_serializable(package="convforge")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import keras
 
@@ -12,15 +12,13 @@ from convforge import layers as lecture
 from convforge.models import specs
 from convforge.models.summary import LayerError, layer_costs, resolve_classes
 
-Normalize: TypeAlias = Literal["standardize", "center", "none"]
-
 
 def build_model(
     layers: Mapping[str, specs.LayerSpec],
     *,
     image_shape: specs.Shape,
     num_classes: int,
-    normalize: Normalize = "none",
+    normalize: specs.Normalize = "none",
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
     name: str = "model",
@@ -147,7 +145,7 @@ def _inputs_of_one_unit(spec: specs.KernelSpec) -> int | list[int]:
 
 
 def _normalized(
-    inputs: Any, normalize: Normalize, mean: Sequence[float], std: Sequence[float]
+    inputs: Any, normalize: specs.Normalize, mean: Sequence[float], std: Sequence[float]
 ) -> Any:
     if normalize == "none":
         return inputs

@@ -15,9 +15,11 @@ from math import isfinite, prod
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from convforge import geometry
-from convforge.geometry import ArgumentError
+from convforge.geometry import ArgumentError, Mode, Region
 
 Shape: TypeAlias = tuple[int, ...]
+#: What the net does to the pixels first.
+Normalize: TypeAlias = Literal["standardize", "center", "none"]
 Activation: TypeAlias = Literal["linear", "sigmoid", "tanh", "relu", "prelu", "maxout"]
 
 
@@ -194,14 +196,14 @@ class FiltersSpec(WindowSpec, KernelSpec):
 class ConvolutionSpec(FiltersSpec):
     """What `conv2d` and `maxout_conv2d` share: the same kernels at every place."""
 
-    mode: Literal["cross_correlation", "convolution"] = "cross_correlation"
+    mode: Mode = "cross_correlation"
     groups: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         geometry.canonical_integer(self.groups, "groups")
         if self.filters % self.groups:
-            raise ArgumentError("groups", self.groups, f"a divisor of filters={self.filters}")
+            raise ArgumentError("groups", self.groups, f"a divisor of the {self.filters} filters")
 
     def output_shape(self, input_shape: Shape) -> Shape:
         channels = _spatial(input_shape)[2]
@@ -445,7 +447,7 @@ class LocalResponseNormalizationSpec(LayerSpec):
     alpha: float = 1e-4
     beta: float = 0.75
     k: float = 2.0
-    region: Literal["across_channels", "within_channel"] = "across_channels"
+    region: Region = "across_channels"
 
     def __post_init__(self) -> None:
         super().__post_init__()

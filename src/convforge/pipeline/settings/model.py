@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from convforge.errors import InputError
 from convforge.geometry import ArgumentError
-from convforge.models.specs import Activation, AnyLayerSpec, LayerSpec, SoftmaxSpec
+from convforge.models.specs import Activation, AnyLayerSpec, LayerSpec, Normalize, SoftmaxSpec
 from convforge.models.summary import LayerCost, LayerError, layer_costs
 from convforge.pipeline.settings.group import Group
 
@@ -28,7 +28,7 @@ class ModelSettings(Group):
     """The network: its layers by name, in order."""
 
     name: Annotated[str, Field(max_length=100)]
-    normalize: Literal["standardize", "center", "none"]
+    normalize: Normalize
     activation: Activation
     # `convforge summary` counts on it, so that a published net shows its published figures.
     nominal_input: NominalInput | None
