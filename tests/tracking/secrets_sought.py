@@ -8,17 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+# In two parts, so that a clone of the project with this file in it is clean.
+_MARK = "hunter" + "2sea"
 USER = "ada"
 #: Percent-encoded in an address, and then its beginning stays as it is.
-PASSWORD = "hunter2sea@ü?"
-ENCODED = "hunter2sea%40%C3%BC%3F"
-_MARK = b"hunter2sea"
+PASSWORD = f"{_MARK}@ü?"
+ENCODED = f"{_MARK}%40%C3%BC%3F"
 
 
 def holds_secret(content: bytes) -> bool:
     """Whether the password is in it, in any of the forms that it is given or sent in."""
     sent = base64.b64encode(f"{USER}:{PASSWORD}".encode())
-    return _MARK in content or sent in content
+    return _MARK.encode() in content or sent in content
 
 
 def files_with_secret(*folders: Path) -> list[str]:
