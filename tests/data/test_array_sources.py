@@ -9,6 +9,7 @@ import pickle
 import re
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,7 @@ from image_files import data_settings, write_folder, write_zip
 
 from convforge.errors import InputError
 from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.data.preparation.index.item_index import Index
 from convforge.pipeline.data.preparation.prepare import prepare
 from convforge.pipeline.data.preparation.sources import open_source
 from convforge.pipeline.data.reading.shard_reader import ShardReader
@@ -282,7 +284,7 @@ def test_another_number_of_labels_than_images_is_refused(tmp_path: Path) -> None
     folder = write_idx(tmp_path / "mnist", DIGITS)
     labels = gzip.compress(idx(DIGITS["train"][1][:30]))
     (folder / "train-labels-idx1-ubyte.gz").write_bytes(labels)
-    with pytest.raises(InputError, match="30 labels for 40 images"):
+    with pytest.raises(InputError, match="give 40 whole numbers"):
         _prepare(tmp_path, folder, "idx")
 
 
@@ -371,6 +373,26 @@ def test_an_idx_file_that_unpacks_to_far_more_takes_no_memory(tmp_path: Path, ki
     said, megabytes = _scan_in_a_process(folder, "idx")
     assert re.search(r"has at least [\d,]+ bytes, its header says [\d,]+$", said)
     assert megabytes < 100
+
+
+@pytest.mark.parametrize("form", ["npz", "idx"])
+def test_the_labels_of_a_large_array_are_never_in_memory_together(
+    tmp_path: Path, form: str
+) -> None:
+    many = 300_000
+    splits = random_splits((1, 1), train=many, test=20)
+    write = {"npz": write_npz, "idx": write_idx}[form]
+    source = open_source(data_settings(**KEYS[form]), write(tmp_path / f"digits.{form}", splits))
+    index = Index(tmp_path / "index.sqlite")
+    tracemalloc.start()
+    try:
+        with index.transaction():
+            source.scan(index, lambda share: None)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        index.close()
+    assert peak < 5 * many, "eight bytes a label would be more"
 
 
 def test_a_cut_cifar_batch_is_one_plain_error(tmp_path: Path) -> None:

@@ -79,13 +79,13 @@ def open_source(settings: DataSettings, path: Path) -> Source:
 
             return ImageNet.open(settings, path)
         case "npz":
-            from convforge.pipeline.data.preparation.sources.npz import Npz
+            from convforge.pipeline.data.preparation.sources.npz import open_npz
 
-            return Npz.open(settings, path)
+            return open_npz(settings, path)
         case "idx":
-            from convforge.pipeline.data.preparation.sources.idx import Idx
+            from convforge.pipeline.data.preparation.sources.idx import open_idx
 
-            return Idx.open(settings, path)
+            return open_idx(settings, path)
         case "cifar":
             from convforge.pipeline.data.preparation.sources.cifar import Cifar
 
