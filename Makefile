@@ -14,6 +14,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 repro: $(VENV)/.installed | data ## compose, preprocess, train, evaluate whatever is out of date
+	@$(WITHOUT_GIT)
 	@$(BIN)/dvc repro
 	@$(BIN)/convforge results
 
@@ -101,8 +102,8 @@ WITHOUT_GIT = [ -e .git ] || $(BIN)/dvc config --local core.no_scm true
 
 # An environment of its own with the extras $(2) at their lowest, made once for a pyproject.toml.
 define lowest
-@[ $(1)/.installed -nt pyproject.toml ] || { rm -rf $(1); $(FIND_PYTHON); "$$python" -m venv $(1); \
-  "$$python" tests/package/lowest.py $(2) >$(1)/lowest.txt; \
+@[ $(1)/.installed -nt pyproject.toml ] || { rm -rf $(1); $(FIND_PYTHON); "$$python" -m venv $(1) && \
+  "$$python" tests/package/lowest.py $(2) >$(1)/lowest.txt && \
   $(1)/bin/python -m pip install --quiet --disable-pip-version-check -c $(1)/lowest.txt \
-    -e ".[$$(echo $(2) | tr ' ' ',')]"; touch $(1)/.installed; }
+    -e ".[$$(echo $(2) | tr ' ' ',')]" && touch $(1)/.installed; }
 endef
