@@ -317,6 +317,8 @@ def test_the_largest_that_is_allowed_is_allowed(shared_project: Path) -> None:
         "trainer.batch_size=1048576",
         "model.layers.conv1.filters=1048576",
         "model.layers.conv1.kernel_size=16384",
+        # Side by side, brackets are not nested.
+        "optimizer.no_decay=[" + ",".join(["'(a)'"] * 30) + "]",
     ]
     settings = settings_of(compose_config(shared_project, overrides))
     assert settings.trainer.epochs == 1_000_000
