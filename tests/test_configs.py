@@ -98,7 +98,16 @@ def _assert_one_epoch_was_trained(run: Path) -> None:
     assert (run / "model" / "model.keras").is_file()
 
 
-@pytest.mark.parametrize("overrides", _combinations(), ids=" ".join)
+def _combinations_to_train() -> list[Any]:
+    """Three in `make test`, all in `make test-slow`."""
+    few = 3
+    return [
+        pytest.param(item, id=" ".join(item), marks=[pytest.mark.slow] if number >= few else [])
+        for number, item in enumerate(_combinations())
+    ]
+
+
+@pytest.mark.parametrize("overrides", _combinations_to_train())
 def test_they_train_for_a_step(
     compose: Callable[..., Settings], digits: Path, tmp_path: Path, overrides: tuple[str, ...]
 ) -> None:

@@ -161,6 +161,7 @@ def test_predict_says_the_number_and_its_name(
     assert -90 < float(number) < 90
 
 
+@pytest.mark.slow
 def test_targets_of_another_size_train_the_same_net(
     compose: Callable[..., Settings], digits: Path, tmp_path: Path
 ) -> None:

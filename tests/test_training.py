@@ -309,7 +309,9 @@ def test_a_bound_on_the_gradient_reaches_the_optimizer(
         assert np.abs(loose - begin).max() > 1e-6
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "precision", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
+)
 def test_half_precision_keeps_weights_and_probabilities_in_full(
     compose: Callable[..., Settings], digits: Path, tmp_path: Path, precision: str
 ) -> None:

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from part import part
 
 
+@pytest.mark.slow
 def test_two_processes_that_share_the_examples_augment_them_as_one_does(
     digits: Path, tmp_path: Path
 ) -> None:

@@ -64,6 +64,7 @@ def test_layers_losses_and_optimizer_say_formula_arguments_errors_and_source(nam
     assert "Shapes:" in name.__doc__ or issubclass(name, keras.optimizers.Optimizer)
 
 
+@pytest.mark.slow
 def test_the_example_script_trains_with_the_layers_alone() -> None:
     script = SOURCE.parents[1] / "examples" / "reuse_layers.py"
     check = (

@@ -54,6 +54,7 @@ def test_a_wrong_override_is_refused_before_anything_runs(
     assert "Running stage" not in result.stdout
 
 
+@pytest.mark.slow
 def test_queued_experiments_run_their_snapshot_and_keep_their_mlflow_runs(clone: Clone) -> None:
     queue = ("dvc", "exp", "run", "--queue")
     clone.run(*queue, "-n", "queued", "-S", "optimizer.learning_rate=0.004")

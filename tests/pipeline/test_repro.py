@@ -118,6 +118,7 @@ def test_what_is_out_of_date_runs_with_what_follows_from_it_and_then_nothing(clo
     assert "Data and pipelines are up to date" in again.stdout + again.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pristine")
 def test_a_run_killed_between_train_and_evaluate_is_completed_by_the_same_command(
     clone: Clone,
@@ -145,6 +146,7 @@ def test_a_run_killed_between_train_and_evaluate_is_completed_by_the_same_comman
     assert "test_accuracy" in after[0].data.metrics
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pristine")
 def test_own_images_take_the_place_of_the_bundled_ones(clone: Clone) -> None:
     with zipfile.ZipFile(clone.folder / "data" / "mnist-5k.zip") as digits:

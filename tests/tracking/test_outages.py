@@ -175,6 +175,7 @@ def _survive_kills(root: Path, kills: int, seed: int) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_server_killed_at_random_moments_has_every_figure_once(tmp_path: Path) -> None:
     _survive_kills(tmp_path, kills=2, seed=0)
 
@@ -214,6 +215,7 @@ def _survive_proxy(root: Path, server: Server, seed: int, runs: int) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_server_that_errs_lags_and_cuts_connections_has_everything_once(
     tmp_path: Path, server: Server
 ) -> None:
@@ -419,6 +421,7 @@ def _command(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=project, timeout=900)
 
 
+@pytest.mark.slow
 def test_training_and_evaluation_end_well_with_no_server_and_sync_delivers_them(
     project: Path, tmp_path: Path
 ) -> None:
