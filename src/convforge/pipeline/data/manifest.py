@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from convforge.errors import InputError
+from convforge.pipeline.filesystem.atomic_file import write_text
 from convforge.pipeline.pluralize import pluralize
 from convforge.pipeline.settings.data import DataSettings
 
@@ -148,9 +149,7 @@ class Manifest(_Entry):
 
     def write(self, folder: Path) -> None:
         """Write `manifest.json` into `folder`."""
-        work = folder / f"{FILE_NAME}.partial"
-        work.write_text(json.dumps(self.model_dump(), indent=2) + "\n", encoding="utf-8")
-        work.replace(folder / FILE_NAME)
+        write_text(folder / FILE_NAME, json.dumps(self.model_dump(), indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:

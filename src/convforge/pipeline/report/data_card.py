@@ -14,6 +14,7 @@ from math import sqrt
 from pathlib import Path
 
 from convforge.pipeline.data.manifest import FILE_NAME, Manifest
+from convforge.pipeline.filesystem.atomic_file import write_text
 from convforge.pipeline.pluralize import pluralize
 from convforge.pipeline.printable import one_line
 
@@ -58,9 +59,7 @@ def write_card(
 ) -> Path:
     """Write `card.md` into `folder`; a reader sees the old one or the new one, never half of it."""
     path = folder / CARD
-    work = folder / f".{CARD}.partial"
-    work.write_text(data_card(manifest, source, pictures), encoding="utf-8")
-    work.replace(path)
+    write_text(path, data_card(manifest, source, pictures))
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from convforge.pipeline.composition import read_params
 from convforge.pipeline.data.manifest import Manifest, is_prepared
 from convforge.pipeline.data.preparation.prepare import FORMAT, prepare
 from convforge.pipeline.data.preparation.sources import open_source
+from convforge.pipeline.filesystem import checksum
 from convforge.pipeline.filesystem.fingerprint import stamp
 from convforge.pipeline.pluralize import pluralize
 from convforge.pipeline.progress import Progress
@@ -77,7 +77,7 @@ def prepared(
     paths = open_source(settings, source).paths
     stamps = "".join(stamp(path, follow_links=follow) for path in paths)
     what = f"{FORMAT}{settings.model_dump_json()}{stamps}"
-    key = hashlib.sha256(what.encode()).hexdigest()
+    key = checksum.of_text(what)
     folder = root / "outputs" / "data" / f"{settings.name}-{key[:16]}"
     if not is_prepared(folder):
         # The jobs of a sweep ask for the same data at the same time.

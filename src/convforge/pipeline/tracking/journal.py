@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from convforge.errors import InputError
+from convforge.pipeline.filesystem.lock import BusyError, hold, is_held
 from convforge.pipeline.tracking.store import Store
 
 FILE_NAME = "journal.jsonl"
@@ -103,12 +104,10 @@ class Journal:
     def _hold(self) -> None:
         if self._lock is not None:
             return
-        lock = FileLock(self.folder / _LOCK, thread_local=False)
         try:
-            lock.acquire(timeout=_LOCK_SECONDS)
-        except Timeout:
+            self._lock = hold(self.folder / _LOCK, seconds=_LOCK_SECONDS)
+        except BusyError:
             raise InputError(f"{self.folder}: another process writes this run's journal") from None
-        self._lock = lock
 
     def release(self) -> None:
         """Nothing more is to be written by this process, for now."""
@@ -122,12 +121,7 @@ class Journal:
         """Whether a living process, this one included, is writing it."""
         if self._lock is not None or not self.path.is_file():
             return self._lock is not None
-        lock = FileLock(self.folder / _LOCK)
-        try:
-            with lock.acquire(blocking=False):
-                return False
-        except Timeout:
-            return True
+        return is_held(self.folder / _LOCK)
 
     def begin(
         self,

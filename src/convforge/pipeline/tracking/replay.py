@@ -13,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from convforge.pipeline.credentials import separate
+from convforge.pipeline.filesystem.atomic_file import write_text
 from convforge.pipeline.tracking.journal import PARENT_TAG, Event, Journal
 from convforge.pipeline.tracking.mlflow_client import (
     METRICS_A_REQUEST,
@@ -60,9 +61,7 @@ class State:
 
     def write(self, folder: Path) -> None:
         """Replace the file at once: it is never half there."""
-        new = folder / f"{RUN_FILE}.new"
-        new.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
-        new.replace(folder / RUN_FILE)
+        write_text(folder / RUN_FILE, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
 
 class Replay:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import errno
-import hashlib
 import json
 import shutil
 import sqlite3
@@ -40,6 +39,7 @@ from convforge.pipeline.data.preparation.sources import Source, open_source
 from convforge.pipeline.data.preparation.split import SPLITS, assign
 from convforge.pipeline.data.preparation.summary import bad_items, summarise, write_records
 from convforge.pipeline.data.preparation.worker_pool import Workers, usable_cores, workers
+from convforge.pipeline.filesystem import checksum
 from convforge.pipeline.filesystem.atomic_folder import KEY, atomic_folder, locked
 from convforge.pipeline.filesystem.fingerprint import stamp
 from convforge.pipeline.pluralize import byte_size, pluralize
@@ -137,7 +137,7 @@ def _key(settings: DataSettings, source: Source) -> str:
     """What the unfinished work of another run must agree in to be continued."""
     stamps = (stamp(path, follow_links=settings.follows_links) for path in source.paths)
     parts = (_versions(), settings.model_dump_json(), *stamps)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    return checksum.of_text(repr(parts))
 
 
 def _versions() -> str:

@@ -8,7 +8,6 @@ disk spoils later is noticed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -22,6 +21,7 @@ import ml_dtypes  # noqa: F401  NumPy then knows bfloat16
 import numpy as np
 from numpy.typing import NDArray
 
+from convforge.pipeline.filesystem import checksum
 from convforge.pipeline.filesystem.atomic_file import flush
 
 _ARRAYS, _STATE = "arrays.npz", "state.json"
@@ -106,13 +106,11 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
         "names": list(checkpoint.arrays),
         "dtypes": [array.dtype.name for array in checkpoint.arrays.values()],
         "shapes": [list(array.shape) for array in checkpoint.arrays.values()],
-        "arrays": _digest(folder / _ARRAYS),
+        "arrays": checksum.of_file(folder / _ARRAYS),
         "record": dict(checkpoint.record),
     }
     body = json.dumps(state)
-    (folder / _STATE).write_text(
-        json.dumps({"sha256": hashlib.sha256(body.encode()).hexdigest(), "state": body})
-    )
+    (folder / _STATE).write_text(json.dumps({"sha256": checksum.of_text(body), "state": body}))
     flush(folder / _STATE)
     flush(folder)
 
@@ -131,10 +129,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         outer = json.loads((path / _STATE).read_text())
         body = outer["state"]
-        if hashlib.sha256(body.encode()).hexdigest() != outer["sha256"]:
+        if checksum.of_text(body) != outer["sha256"]:
             raise DamagedError(f"{_STATE} has another checksum")
         state = json.loads(body)
-        if _digest(path / _ARRAYS) != state["arrays"]:
+        if checksum.of_file(path / _ARRAYS) != state["arrays"]:
             raise DamagedError(f"{_ARRAYS} has another checksum")
         with np.load(path / _ARRAYS, allow_pickle=False) as file:
             arrays = {
@@ -250,8 +248,3 @@ def _there(folder: Path) -> list[Path]:
 def _prune(folder: Path, keep: int) -> None:
     for path in _there(folder)[:-keep]:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

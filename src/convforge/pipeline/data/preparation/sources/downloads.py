@@ -7,7 +7,6 @@ for byte, the official file. So it does not matter which host it comes from, nor
 from __future__ import annotations
 
 import errno
-import hashlib
 import http.client
 import re
 import shutil
@@ -24,10 +23,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from filelock import FileLock
-
 import convforge
 from convforge.errors import InputError
+from convforge.pipeline.filesystem import checksum
+from convforge.pipeline.filesystem.lock import hold
 from convforge.pipeline.progress import Progress, Task
 
 
@@ -206,7 +205,7 @@ def fetch(
     hosts = data_set.hosts if mirror is None else (_checked_mirror(mirror, data_set),)
     out = out.resolve()
     # Two that append to one file would spoil it.
-    with _writable_folder(out), FileLock(out.with_name(f".{out.name}.lock")):
+    with _writable_folder(out), hold(out.with_name(f".{out.name}.lock"), seconds=-1):
         for file in data_set.files:
             _Download(file, out, progress, timeout, attempts, pause).run(hosts)
         readme = out / README
@@ -318,7 +317,7 @@ class _Download:
     def _is_there(self) -> bool:
         if not self.path.exists():
             return False
-        if not self.path.is_file() or _sha256(self.path) != self.file.sha256:
+        if not self.path.is_file() or checksum.of_file(self.path) != self.file.sha256:
             raise InputError(
                 f"{self.path} is there, but is not the official file: move it away, or give "
                 "another folder with --out"
@@ -360,7 +359,7 @@ class _Download:
                 time.sleep(self.pause * 2 ** (failed - 1))
 
     def _check(self, url: str) -> None:
-        found = _sha256(self.partial)
+        found = checksum.of_file(self.partial)
         if self.arrived == self.file.size and found == self.file.sha256:
             return
         self.partial.unlink()
@@ -475,11 +474,6 @@ class _Download:
 
 class _DamagedError(_FailedError):
     """What arrived is complete and wrong."""
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _megabytes(size: int) -> str:
