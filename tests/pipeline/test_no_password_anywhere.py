@@ -58,7 +58,7 @@ def test_repro_sweep_and_sync_show_a_servers_password_to_nobody(tmp_path: Path) 
     # Those of `dvc exp run` and `sync` were given it by the person who typed them; `sync` went on
     # without.
     given = {line for line in titles.with_secret() if b"tracking.uri=" not in line}
-    assert all(b"sync\0--uri" in line for line in given)
+    assert [line for line in given if b"sync\0--uri" not in line] == []
     assert not [line for line in titles.last_with_secret() if b"sync\0--uri" in line]
     assert files_with_secret(tmp_path) == []
     import mlflow

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import os
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# In two parts, so that a clone of the project with this file in it is clean.
-_MARK = "hunter" + "2sea"
+# Another in each run of the tests, the same in all its processes: what others on the machine do
+# with this word, or a clone with this file in it, is not found.
+_MARK = "hunter" + os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid.uuid4().hex)[:8]
 USER = "ada"
 #: Percent-encoded in an address, and then its beginning stays as it is.
 PASSWORD = f"{_MARK}@ü?"
