@@ -101,7 +101,7 @@ SAVED = [
     (made, name)
     for made in [*map(PUBLIC.get, layers.__all__), optimizers.MomentumSGD, losses.Hinge]
     if inspect.isclass(made)
-    for name in own_parameters(made).keys() - {"kwargs", "dtype"}
+    for name in sorted(own_parameters(made).keys() - {"kwargs", "dtype"})
 ]
 
 

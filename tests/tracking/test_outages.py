@@ -468,7 +468,7 @@ def test_sync_says_what_is_wrong_with_what_it_is_given(
     assert cli.main(["sync", "nowhere"]) == 2
     assert "nowhere is not a folder" in capfd.readouterr().err
     assert cli.main(["sync", "--uri", "mlruns"]) == 2
-    assert "--uri=mlruns is not allowed: give sqlite:///FILE" in capfd.readouterr().err
+    assert "--uri='mlruns' is not allowed: give sqlite:///FILE" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
