@@ -30,14 +30,14 @@ def draw_sheet(
     columns = max(len(row) for row in rows)
     lines = max((caption.count("\n") + 1 for row in captions or [] for caption in row), default=0)
     top, above = 0.2 + 0.17 * (title.count("\n") + 1), _GAP + 0.11 * lines
-    width, height = (inches + _GAP) * columns + _GAP, (inches + above) * len(rows) + top + _GAP
+    width, height = (inches + _GAP) * columns, (inches + above) * len(rows) + top + _GAP
     # One pair of axes in inches for all: a pair for each image takes ten times as long to draw.
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     for number, row in enumerate(rows):
         bottom = height - top - (inches + above) * (number + 1) + _GAP
         for column, image in enumerate(row):
-            left = _GAP + (inches + _GAP) * column
+            left = _GAP / 2 + (inches + _GAP) * column
             _show(axes, np.clip(image / 255.0, 0, 1), left, bottom, inches)
             if captions:
                 middle = left + inches / 2
