@@ -14,12 +14,15 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from recorded import differences, whole_run
 
+from convforge.pipeline.tracking.journal import Journal
 from convforge.pipeline.tracking.mlflow_client import open_client
 from convforge.pipeline.tracking.sqlite_store import is_half_made, make_store
 
 MAKE = """
 import sys
+from convforge.pipeline.tracking.journal import Journal
 from convforge.pipeline.tracking.mlflow_client import open_client
 print("imported", flush=True)
 open_client(sys.argv[1], print)
@@ -45,6 +48,7 @@ def without(store: Path, database: Path, *statements: str) -> Path:
     with closing(sqlite3.connect(database)) as connection, connection:
         for statement in statements:
             connection.execute(statement)
+    os.utime(database, (0, 0))  # Nobody is making it any more.
     return database
 
 
@@ -80,6 +84,35 @@ def test_a_half_made_store_is_put_aside_and_said_so(
     assert is_half_made(aside)
 
 
+def test_a_run_that_finds_a_half_made_store_is_delivered(store: Path, tmp_path: Path) -> None:
+    database = without(store, tmp_path / "mlflow.db", "DELETE FROM experiments")
+    uri = f"sqlite:///{database}"
+    _, said = whole_run(tmp_path, "run", uri, epochs=2)
+    (warning,) = said.warnings
+    assert "was left half made by a process that was killed" in warning
+    events = list(Journal(tmp_path / "runs" / "run").events())
+    assert differences(uri, tmp_path / "mlartifacts", events) == []
+
+
+def test_a_store_of_models_alone_is_whole(store: Path, tmp_path: Path) -> None:
+    database = without(store, tmp_path / "mlflow.db", "DELETE FROM experiments")
+    assert is_half_made(database)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("INSERT INTO registered_models (name) VALUES ('digits')")
+    assert not is_half_made(database)
+
+
+def test_the_tables_of_an_older_mlflow_are_told_with_the_command(
+    store: Path, tmp_path: Path
+) -> None:
+    database = without(
+        store, tmp_path / "mlflow.db", "UPDATE alembic_version SET version_num = '451aebb31d03'"
+    )
+    _, said = whole_run(tmp_path, "run", f"sqlite:///{database}", epochs=1, patience=1)
+    assert any("run `mlflow db upgrade` on this address" in line for line in said.warnings)
+    assert not list(tmp_path.glob("mlflow.db.half-made-*"))
+
+
 def test_a_store_with_runs_an_empty_file_and_what_is_no_store_are_left_alone(
     store: Path, tmp_path: Path
 ) -> None:
@@ -100,7 +133,9 @@ def test_a_process_that_is_killed_while_it_makes_the_store_leaves_one_that_works
     tmp_path: Path,
 ) -> None:
     chance, kills = random.Random(3), 0
-    seconds = 4.0
+    started = time.monotonic()
+    open_client(f"sqlite:///{tmp_path / 'undisturbed' / 'mlflow.db'}", pytest.fail)
+    seconds = time.monotonic() - started
     for number in range(20):
         database = tmp_path / str(number) / "mlflow.db"
         uri = f"sqlite:///{database}"

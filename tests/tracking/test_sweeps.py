@@ -60,7 +60,7 @@ def test_the_best_job_of_a_regression_is_the_one_with_the_smallest_error(tmp_pat
     quiet = Progress(Verbosity.QUIET)
     choices = ["optimizer.learning_rate=0.1,0.01"]
     of = (settings, tmp_path, tmp_path / "sweep", choices, 2, quiet)
-    with sweep_parent(*of, key="parent", has_begun=False):
+    with sweep_parent(*of, key="parent", has_begun=False, other_code=None):
         for name, error in (("far", 20.0), ("near", 5.0)):
             (tmp_path / "sweep" / name).mkdir()
             child = Journal(tmp_path / "sweep" / name)

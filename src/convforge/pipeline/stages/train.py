@@ -211,7 +211,7 @@ def _train(
             restore(trained.trainable, best.arrays, metrics=False)
             save_model(folder.best, trained.model, card)
             journal.tags({"convforge.best_epoch": str(best.position.epoch)})
-        figures = _last_figures(journal)
+        figures = journal.last_metrics
     drawn = "" if report is None else f"    pictures: {folder.pictures}"
     progress.say(f"model: {folder.model}{drawn}")
     return figures
@@ -347,14 +347,7 @@ def _signature(image_shape: Sequence[int], outputs: int) -> dict[str, str]:
 def finished_figures(out: Path) -> Mapping[str, float] | None:
     """The figures of the last epoch of the run in `out`, if one has ended well there."""
     journal = Journal(out)
-    last = [event for event in journal.events() if event.kind == "end"][-1:]
-    ended_well = [event.content["status"] for event in last] == ["FINISHED"]
-    return _last_figures(journal) if ended_well else None
-
-
-def _last_figures(journal: Journal) -> Mapping[str, float]:
-    figures = [event.content["values"] for event in journal.events() if event.kind == "metrics"]
-    return figures[-1] if figures else {}
+    return journal.last_metrics if journal.status == "FINISHED" else None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -67,8 +67,11 @@ def sweep_parent(
 
 def _write_best(journal: Journal, folder: Path, parent: str) -> None:
     found = [Journal(path.parent) for path in sorted(folder.glob(f"**/{FILE_NAME}"))]
-    children = [child for child in found if _parent(child) == parent]
-    finished = [last for last in map(_last_figures, children) if last]
+    finished = [
+        (str(child.first.content["name"]), child.last_metrics)
+        for child in found
+        if child.first and _parent(child) == parent and child.status == "FINISHED"
+    ]
     for metric in (f"val_{name}" for name in HEADLINES):
         best_of = max if higher_is_better(metric) else min
         scores = [(figures[metric], name) for name, figures in finished if metric in figures]
@@ -83,12 +86,3 @@ def _write_best(journal: Journal, folder: Path, parent: str) -> None:
 def _parent(journal: Journal) -> str | None:
     first = journal.first
     return first.content.get("tags", {}).get(PARENT_TAG) if first else None
-
-
-def _last_figures(journal: Journal) -> tuple[str, dict[str, float]] | None:
-    """Name and last figures of a run that has finished."""
-    events = list(journal.events())
-    if events[-1].content.get("status") != "FINISHED":
-        return None
-    figures = [event.content["values"] for event in events if event.kind == "metrics"]
-    return str(events[0].content["name"]), figures[-1] if figures else {}

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,18 +69,30 @@ class Journal:
         """The event that began it."""
         return next(self.events(), None)
 
+    @property
+    def status(self) -> str | None:
+        """How it ended: FINISHED, FAILED or KILLED; None while nobody has said so."""
+        last = deque(self.events(), maxlen=1)
+        return str(last[0].content["status"]) if last and last[0].kind == "end" else None
+
+    @property
+    def last_metrics(self) -> Mapping[str, float]:
+        """The figures of the last epoch, or none."""
+        return next(reversed(self.recorded_metrics().values()), {})
+
     def go_on(self) -> None:
         """Continue what an earlier process has begun: it will repeat events, which are not added.
 
         A run that had ended, but not well, is a running one again.
         """
         events = list(self.events())
-        if events and events[-1].kind == "end" and events[-1].content["status"] != "FINISHED":
+        status = self.status
+        if status not in (None, "FINISHED"):
             self.append("resume", {})
         self._repeated = {_identity(event.kind, event.content) for event in events} - {
             _identity("resume", {})
         }
-        if events and events[-1].content.get("status") != "FINISHED":
+        if status != "FINISHED":
             self._repeated -= {_identity("end", {})}
 
     def recorded_metrics(self) -> dict[int, dict[str, float]]:

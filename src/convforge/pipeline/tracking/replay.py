@@ -114,7 +114,7 @@ class Replay:
     @property
     def is_complete(self) -> bool:
         """Whether nothing is to be sent any more, now or later."""
-        return self._ended() and not self.waiting
+        return self.journal.status is not None and not self.waiting
 
     def send(self) -> bool:
         """Send the next events: one, or as many figures as fit in a request.
@@ -304,7 +304,7 @@ class Replay:
             or self.state.closed
             or self._completes is not None
             or self.journal.has_writer()
-            or self._ended()
+            or self.journal.status is not None
         ):
             return False
         *_, last = self.journal.events()
@@ -315,10 +315,6 @@ class Replay:
         self.state.closed = "KILLED"
         self.state.write(self.journal.folder)
         return True
-
-    def _ended(self) -> bool:
-        kinds = [event.kind for event in self.journal.events()]
-        return kinds[-1:] == ["end"]
 
     def _allowed(self, what: str, send: Callable[[], None]) -> None:
         try:

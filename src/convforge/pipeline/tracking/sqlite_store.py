@@ -10,6 +10,8 @@ from pathlib import Path
 
 from convforge.pipeline.filesystem.lock import hold
 
+# Nobody makes a store who has not written to it for so long.
+_QUIET_SECONDS = 10.0
 # SQLite keeps what is under way beside the database.
 _BESIDE = ("", "-journal", "-wal", "-shm")
 
@@ -28,6 +30,8 @@ def make_store(database: Path, artifacts: str, warn: Callable[[str], None]) -> N
     """
     database.parent.mkdir(parents=True, exist_ok=True)
     with hold(database.with_name(f"{database.name}.lock"), seconds=-1):
+        while is_half_made(database) and time.time() - database.stat().st_mtime < _QUIET_SECONDS:
+            time.sleep(0.5)  # A server of MLflow's own may be making it just now.
         if is_half_made(database):
             aside = database.with_name(f"{database.name}.half-made-{time.time_ns()}")
             _rename(database, aside)
@@ -50,8 +54,8 @@ def is_half_made(database: Path) -> bool:
         if "experiments" not in names:
             # A file without tables is a store that MLflow can still make; others' is not ours.
             return bool(names & {"alembic_version", "runs", "metrics", "params", "tags"})
-        (count,) = connection.execute("SELECT count(*) FROM experiments").fetchone()
-        return bool(count == 0)
+        used = [name for name in ("experiments", "registered_models") if name in names]
+        return not any(connection.execute(f"SELECT 1 FROM {name}").fetchone() for name in used)
     return False
 
 

@@ -80,7 +80,10 @@ class Tracker:
             return deliveries(others, remotes, self._progress)
 
         self._progress.detail("tracking: imports MLflow")
-        import_mlflow(self.store.uri)
+        # Of earlier runs' stores too: the thread must not import beside the training.
+        others = {item.first.content["uri"] for item in waiting(self._root) if item.first}
+        for uri in {self.store.uri, *others}:
+            import_mlflow(uri)
         self._sender = Uploader(
             self._own, earlier, self._progress, self._settings.patience, tidy(self._root)
         )
