@@ -267,8 +267,16 @@ class MLflowStore:
             profile=json.dumps(content["profile"]),
         )
         tags = [InputTag("mlflow.data.context", "training")]
-        with answers():
-            self.client.log_inputs(run_id, [DatasetInput(dataset, tags)])
+        inputs = [DatasetInput(dataset, tags)]
+        try:
+            with answers():
+                self.client.log_inputs(run_id, inputs)
+        except UnreachableError as error:
+            if "UNIQUE constraint" not in str(error.__cause__):
+                raise
+            # Another job has entered the same data set between MLflow's look and its insertion.
+            with answers():
+                self.client.log_inputs(run_id, inputs)
 
     def artifact(self, run_id: str, path: Path, folder: str) -> None:
         """A file; it overwrites itself."""

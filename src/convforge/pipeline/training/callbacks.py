@@ -96,6 +96,7 @@ class LiveProgress(keras.callbacks.Callback):
         self._examples = examples
         self._batch_size = batch_size
         self._shown = 0.0
+        self._said = ""
         self._epoch_start = self._epoch_stop = 0.0
         self._done_before = 0
 
@@ -108,13 +109,13 @@ class LiveProgress(keras.callbacks.Callback):
         figures = ""
         if time.monotonic() - self._shown > REFRESH_SECONDS:
             self._shown = time.monotonic()
-            figures = f"{self._epoch_of(epoch)} {_figures(logs or {})}"
+            figures = self._said = f"{self._epoch_of(epoch)} {_figures(logs or {})}"
         rest = self._examples - (step - 1) * self._batch_size
         self._task.advance(min(self._batch_size, rest), figures)
         self._epoch_stop = time.monotonic()
 
     def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        self._task.status(f"{self._epoch_of(self._state.position.epoch)} validating")
+        self._task.status(f"{self._said}  validating")
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         rate = (self._task.done - self._done_before) / (self._epoch_stop - self._epoch_start)
