@@ -50,9 +50,7 @@ SMALL = ("data.split.validation=50", "data.split.test=100")
 # The files that take longest: each runs on one worker, and should not be the last to start.
 LONGEST = (
     "pipeline/test_repro.py",
-    "pipeline/test_experiments.py",
     "tracking/test_outages.py",
-    "layers/test_backends.py",
     "test_training.py",
     "distribute/test_distribution.py",
     "test_resume.py",

@@ -172,7 +172,20 @@ def _archive_for(settings: Settings, digits_archive: Path, path: Path) -> None:
             target.writestr(f"{'test' if number % 4 == 0 else 'train'}/{name}", file.getvalue())
 
 
-@pytest.mark.parametrize(("group", "option"), _options("data", "experiment"))
+# One of each format in `make test`; those that others repeat in `make test-slow`.
+REPEATED = ("fashion_mnist", "mnist5k", "cifar10", "cifar100_binary", "alexnet", "none")
+
+
+def _sources() -> list[Any]:
+    return [
+        pytest.param(*pair.values, id=pair.id, marks=[pytest.mark.slow])
+        if pair.values[1] in REPEATED
+        else pair
+        for pair in _options("data", "experiment")
+    ]
+
+
+@pytest.mark.parametrize(("group", "option"), _sources())
 def test_its_images_are_prepared_and_trained_on(
     project: Path, digits_archive: Path, tmp_path: Path, group: str, option: str
 ) -> None:

@@ -140,6 +140,7 @@ def test_a_stopped_run_that_augments_elsewhere_goes_on_exactly_too(
     assert same(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint_costs_an_iteration_and_no_exactness(
     settings: Settings, digits: Path, tmp_path: Path, whole: Path, capfd: Any
 ) -> None:

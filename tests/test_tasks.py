@@ -116,6 +116,7 @@ def turned(
     return settings, folder / "run"
 
 
+@pytest.mark.slow
 def test_a_net_learns_how_far_an_image_was_turned(turned: tuple[Settings, Path]) -> None:
     """Uniform in ±45°: whoever always answers 0° is 22.5° off."""
     figures = json.loads((turned[1] / "evaluate" / "metrics.json").read_text())
@@ -127,6 +128,7 @@ def test_a_net_learns_how_far_an_image_was_turned(turned: tuple[Settings, Path])
     assert float(rows[-1]["mae"]) < float(rows[0]["mae"])
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_of_the_saved_model_in_degrees(
     turned: tuple[Settings, Path], digits: Path
 ) -> None:
@@ -148,6 +150,7 @@ def test_the_figures_are_those_of_the_saved_model_in_degrees(
     assert left >= {"metrics.json", "predictions.csv", "scatter.png", "worst_errors.png"}
 
 
+@pytest.mark.slow
 def test_predict_says_the_number_and_its_name(
     turned: tuple[Settings, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

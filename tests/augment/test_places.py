@@ -177,6 +177,7 @@ def test_held_out_images_come_with_their_numbers_where_the_model_asks_for_them(
     np.testing.assert_array_equal(indices, np.arange(50))
 
 
+@pytest.mark.slow
 def test_predicting_the_rotation_has_the_same_labels_in_every_place(
     compose: Callable[..., Settings], digits: Path
 ) -> None:

@@ -162,7 +162,7 @@ def _layers(run: Path) -> list[dict[str, object]]:
 @pytest.mark.parametrize(
     "places",
     [
-        pytest.param(("input",), id="input"),
+        pytest.param(("input",), id="input", marks=pytest.mark.slow),
         pytest.param(("model", "step"), id="others", marks=pytest.mark.slow),
     ],
 )
