@@ -1,4 +1,4 @@
-"""`dvc repro` and `dvc exp` in a temporary clone: what runs, what is written, what a kill leaves."""
+"""`dvc repro` and `dvc exp` in a clone: what runs, what is written, what a kill leaves."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_missing_data_and_an_empty_archive_are_one_clear_line(clone: Clone) -> N
     assert "Traceback" not in missing.stderr + missing.stdout
 
 
-# Experiments of DVC's: in this file, so that they share the one clone, which takes a minute to make.
+# DVC's experiments: in this file, so that they share the one clone, which takes a minute to make.
 
 
 def experiment_runs(clone: Clone) -> dict[str, mlflow.entities.Run]:
