@@ -106,6 +106,18 @@ def test_too_large_a_batch_is_told_with_one_that_fits(take: Callable[[int], None
         step(5)
 
 
+def test_the_batch_that_fits_is_found_by_halving() -> None:
+    """Of 250: 125, 62, 31."""
+
+    def step(batch_size: int) -> None:
+        if batch_size > 31:
+            raise MemoryError
+
+    fits = pytest.raises(InputError, match=r"batch_size=250 needs more memory .*; 31 fits$")
+    with fits, translate_memory_errors(250, step):
+        step(250)
+
+
 def test_a_model_too_large_for_one_example_is_told_so() -> None:
     def step(_: int) -> None:
         raise MemoryError
