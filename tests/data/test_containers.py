@@ -47,7 +47,7 @@ def _read(container: Container) -> dict[str, bytes | str]:
                 found[member.name] = member.problem
             elif not member.is_folder:
                 try:
-                    found[member.name] = read(member.place, member.size)
+                    found[member.name] = read(member.locator, member.size)
                 except BadItemError as error:
                     found[member.name] = str(error)
     return found
@@ -67,7 +67,7 @@ def test_only_a_compressed_tar_must_be_read_forward(tmp_path: Path, form: str) -
     with container.reader() as read:
         for member in reversed(_members(container)):
             if not member.is_folder and not container.forward_only:
-                assert read(member.place, member.size) == FILES[member.name]
+                assert read(member.locator, member.size) == FILES[member.name]
 
 
 def _add_member(path: Path, name: str, kind: bytes, target: str = "") -> None:
@@ -290,9 +290,9 @@ def test_a_file_that_cannot_be_read_is_reported_with_the_reason(tmp_path: Path) 
     (tmp_path / "x" / "a" / "1.png").write_bytes(b"another")
     with container.reader() as read:
         with pytest.raises(BadItemError, match="cannot be read: No such file"):
-            read(members[0].place, members[0].size)
+            read(members[0].locator, members[0].size)
         with pytest.raises(BadItemError, match="changed while it was read"):
-            read(members[1].place, members[1].size)
+            read(members[1].locator, members[1].size)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="everything is readable to root")

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from convforge.errors import InputError
-from convforge.pipeline.data.preparation.index.item_index import Entry, Index
+from convforge.pipeline.data.preparation.index.item_index import Index
+from convforge.pipeline.data.preparation.index.items import Entry, InspectedItem
 from convforge.pipeline.data.preparation.split import SPLITS, assign
 from convforge.pipeline.settings.data import SplitSettings
 
@@ -32,9 +33,8 @@ def _index(folder: Path, items: list[Item]) -> Index:
     folder.mkdir(exist_ok=True)
     index = Index(folder / f"{len(list(folder.iterdir()))}.sqlite")
     index.add(Entry(name, 1, b"", given, label) for name, label, given, _ in items)
-    index.run_many(
-        "UPDATE items SET hash = ? WHERE id = ?",
-        [(item[3], number) for number, item in enumerate(items, start=1)],
+    index.inspection.enter(
+        InspectedItem(number, item[3]) for number, item in enumerate(items, start=1)
     )
     return index
 
@@ -42,7 +42,10 @@ def _index(folder: Path, items: list[Item]) -> Index:
 def _assigned(index: Index) -> Splits:
     """Name and class of each split's items, in order."""
     return {
-        split: index.all("SELECT name, label FROM items WHERE split = ? ORDER BY position", split)
+        split: [
+            (index.name_of(row.id), row.label)
+            for row in index.shards.rows(split, 0, index.splits.count(split))
+        ]
         for split in SPLITS
     }
 
@@ -244,8 +247,5 @@ def test_copies_that_an_exact_count_parts_do_not_end_in_both_held_out_splits(
 def test_positions_are_numbered_without_gaps(tmp_path: Path) -> None:
     index = _index(tmp_path / "indices", _with_copies())
     assign(index, SplitSettings(validation=0, test=0), "drop_from_train")
-    positions = [
-        row[0]
-        for row in index.all("SELECT position FROM items WHERE split = 'train' ORDER BY position")
-    ]
+    positions = [row.position for row in index.shards.rows("train", 0, 100)]
     assert positions == list(range(10))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from convforge.errors import BadItemError
 from convforge.pipeline.data.preparation.containers import Read, Readable
-from convforge.pipeline.data.preparation.index.item_index import Facts, Stored
+from convforge.pipeline.data.preparation.index.items import InspectedItem, Stored
 from convforge.pipeline.data.preparation.worker_pool import Stopped, StoppedError
 from convforge.serving.decode import Codec, Decoding
 
@@ -26,7 +26,7 @@ class InspectionJob:
     decoding: Decoding
 
 
-def inspect_items(job: InspectionJob, stopped: Stopped) -> list[Facts]:
+def inspect_items(job: InspectionJob, stopped: Stopped) -> list[InspectedItem]:
     """What is to be known of each item of `job`.
 
     Only headers are read; damage further on shows when the item's shard is made.
@@ -40,14 +40,14 @@ def inspect_items(job: InspectionJob, stopped: Stopped) -> list[Facts]:
             if stopped():
                 raise StoppedError
             try:
-                found.append(_facts(item, read, job))
+                found.append(_inspected(item, read, job))
             except BadItemError as error:
-                found.append(Facts(item.id, problem=str(error)))
+                found.append(InspectedItem(item.id, problem=str(error)))
     return found
 
 
-def _facts(item: Stored, read: Read, job: InspectionJob) -> Facts:
-    content = read(item.place, item.size)
+def _inspected(item: Stored, read: Read, job: InspectionJob) -> InspectedItem:
+    content = read(item.locator, item.size)
     seen = job.codec.probe(content, job.decoding)
     digest = hashlib.blake2b(content, digest_size=HASH_BYTES).digest()
-    return Facts(item.id, digest, seen.format, seen.height, seen.width)
+    return InspectedItem(item.id, digest, seen.format, seen.height, seen.width)

@@ -1,6 +1,6 @@
 """From a source of images to a prepared data set: shards, statistics, manifest.
 
-1. *Scan*: every item is entered into an index on disk, with its place, class and split.
+1. *Scan*: every item is entered into an index on disk, with its locator, class and split.
 2. *Examine*: every item is read once, for its hash and what its header says.
 3. *Assign*: splits, duplicates and order follow from the index.
 4. *Shards*: each is made alone, on any core; damage that only decoding shows is reported.
@@ -29,7 +29,8 @@ from convforge.errors import InputError, UnfinishedError
 from convforge.pipeline.data.decoding import decoding_of
 from convforge.pipeline.data.manifest import FILE_NAME, RECORDS, Manifest, is_prepared
 from convforge.pipeline.data.preparation.containers import Readable, ReadAlready
-from convforge.pipeline.data.preparation.index.item_index import Index, Stored
+from convforge.pipeline.data.preparation.index.item_index import Index
+from convforge.pipeline.data.preparation.index.items import Stored
 from convforge.pipeline.data.preparation.inspection import InspectionJob, inspect_items
 from convforge.pipeline.data.preparation.quality_report import find_class_problems
 from convforge.pipeline.data.preparation.ray_worker_pool import Common, RayWorkers, ray_workers
@@ -210,8 +211,7 @@ class _Preparation:
 
     def _worthwhile(self) -> int:
         """As many processes as the work is worth."""
-        items, size = self.index.all("SELECT COUNT(*), COALESCE(SUM(size), 0) FROM items")[0]
-        seconds = 1e-4 * items + 3e-8 * size
+        seconds = 1e-4 * self.index.count() + 3e-8 * self.index.total_bytes()
         return usable_cores() if seconds > _WORTH_WORKERS else 1
 
     def _scan(self) -> None:
@@ -226,25 +226,16 @@ class _Preparation:
 
             with self.index.transaction():
                 self.source.scan(self.index, watch)
-                self.index.run(
-                    "UPDATE items SET problem = size || ' bytes, more than an image of "
-                    "data.max_pixels can have' WHERE size > ? AND problem IS NULL",
-                    self.decoding.max_bytes,
-                )
+                self.index.inspection.refuse_larger_contents(self.decoding.max_bytes)
                 self.index.set_fact("scanned", 1)
 
     def _inspect(self, pool: Workers | RayWorkers) -> None:
-        left = "FROM items WHERE hash IS NULL AND problem IS NULL"
-        total = self.index.one(f"SELECT COUNT(*) {left}")
+        total = self.index.inspection.count_left()
         with self.progress.task("inspect", unit="images", total=total, closing=False) as task:
-            for facts in pool.run(inspect_items, self._inspection_jobs()):
+            for inspected in pool.run(inspect_items, self._inspection_jobs()):
                 with self.index.transaction():
-                    self.index.run_many(
-                        "UPDATE items SET hash = ?, format = ?, height = ?, width = ?, problem = ? "
-                        "WHERE id = ?",
-                        [(*known[1:], known.id) for known in facts],
-                    )
-                task.advance(len(facts))
+                    self.index.inspection.enter(inspected)
+                task.advance(len(inspected))
                 self._refuse_many_bad()
 
     def _inspection_jobs(self) -> Iterator[InspectionJob]:
@@ -255,16 +246,11 @@ class _Preparation:
                 last = batch[-1].id
                 here: Readable = contents
                 if contents.forward_only:
-                    here = ReadAlready({item.place: read_or_reason(read, item) for item in batch})
+                    here = ReadAlready({item.locator: read_or_reason(read, item) for item in batch})
                 yield InspectionJob(batch, here, self.source.codec, self.decoding)
 
     def _next_to_inspect(self, last: int) -> list[Stored]:
-        rows = self.index.all(
-            "SELECT id, size, place FROM items WHERE id > ? AND hash IS NULL AND problem IS NULL "
-            "ORDER BY id LIMIT ?",
-            *(last, _EXAMINED_AT_ONCE),
-        )
-        items = [Stored(*row) for row in rows]
+        items = self.index.inspection.left_after(last, _EXAMINED_AT_ONCE)
         sizes = accumulate(item.size for item in items)
         fitting = sum(size <= _EXAMINED_BYTES for size in sizes)
         return items[: max(1, fitting)]
@@ -276,36 +262,29 @@ class _Preparation:
         with self.index.transaction():
             self._refuse_other_sizes()
             self._refuse_many_bad()
-            labels = self.index.all("SELECT DISTINCT label FROM items WHERE problem IS NULL")
+            labels = self.index.labels()
             if not labels:
                 raise InputError(f"data.path={self._path} holds no usable images")
             classes: list[str] = []
             if not self.settings.target_names:
-                classes = self.source.class_order([label for (label,) in labels])
+                classes = self.source.class_order(labels)
                 self._refuse_wrong_classes(classes)
             assign(self.index, self.settings.split, self.settings.duplicates)
             for text in find_class_problems(self.index, classes):
-                self.index.find(text)
-            self._refuse_findings()
+                self.index.add_remark(text)
+            self._refuse_remarks()
             self.index.set_fact("classes", json.dumps(classes))
 
     def _refuse_other_sizes(self) -> None:
         """Without resizing, all images must have one size: the config's, or the first one's."""
         if not self.decoding.resizes:
             height, width, _ = self._image_shape()
-            self.index.run(
-                "UPDATE items SET problem = height || '×' || width || ' pixels, not ' || ? "
-                "WHERE problem IS NULL AND (height <> ? OR width <> ?)",
-                *(f"{height}×{width}", height, width),
-            )
+            self.index.inspection.refuse_other_image_sizes(height, width)
 
     def _image_shape(self) -> tuple[int, int, int]:
         if self.decoding.size is not None:
             return (*self.decoding.size, self.decoding.channels)
-        sizes = self.index.all(
-            "SELECT height, width FROM items WHERE problem IS NULL ORDER BY id LIMIT 1"
-        )
-        height, width = sizes[0] if sizes else (0, 0)
+        height, width = self.index.inspection.first_image_size() or (0, 0)
         return height, width, self.decoding.channels
 
     def _refuse_wrong_classes(self, classes: Sequence[str]) -> None:
@@ -359,14 +338,14 @@ class _Preparation:
         }
 
     def _record_bad(self, reports: Iterable[ShardReport]) -> None:
-        bad = [(reason, item) for report in reports for item, reason in report.bad]
+        bad = [item for report in reports for item in report.bad]
         if bad:
             with self.index.transaction():
-                self.index.run_many("UPDATE items SET problem = ? WHERE id = ?", bad)
+                self.index.set_problems(bad)
             self._refuse_many_bad()
 
     def _refuse_many_bad(self) -> None:
-        total, bad = self.index.all("SELECT COUNT(*), COUNT(problem) FROM items")[0]
+        total, bad, _ = self.index.counts()
         share = bad / max(total, 1)
         if bad == total:
             text = f"data.path={self._path} holds no usable images"
@@ -392,16 +371,16 @@ class _Preparation:
             more = f"; all are listed in {path}"
         raise InputError(f"{text}: {examples}{more}")
 
-    def _refuse_findings(self) -> None:
-        found = self.index.findings()
-        if found and self.settings.on_bad == "error":
-            raise InputError(f"data.on_bad=error: {'; '.join(found)}")
+    def _refuse_remarks(self) -> None:
+        remarks = self.index.remarks()
+        if remarks and self.settings.on_bad == "error":
+            raise InputError(f"data.on_bad=error: {'; '.join(remarks)}")
 
     def _refuse_small_disk(self, plan: ShardPlan, specs: Sequence[ShardSpec]) -> None:
         height, width, channels = plan.image_shape
         needed = sum(spec.items for spec in specs) * height * width * channels
         if plan.encoded:
-            needed = self.index.one("SELECT SUM(size) FROM items WHERE split IS NOT NULL")
+            needed = self.index.shards.bytes_of_all()
         free = shutil.disk_usage(self.folder).free
         if needed > free:
             raise UnfinishedError(

@@ -31,53 +31,34 @@ def find_class_problems(index: Index, classes: Sequence[str]) -> Iterator[str]:
     for names in by_lower.values():
         if len(names) > 1:
             yield f"classes that differ by case only: {', '.join(names)}"
-    alone = index.all(
-        "SELECT label FROM items WHERE split IS NOT NULL GROUP BY label HAVING COUNT(*) = 1 "
-        "ORDER BY label"
-    )
-    yield from _classes(alone, "with one image")
+    yield from _classes(index.quality.labels_of_one_item(), "with one image")
     for split in ("validation", "test"):
-        unlearned = index.all(
-            "SELECT DISTINCT label FROM items AS held WHERE split = ? AND NOT EXISTS (SELECT 1 "
-            "FROM items WHERE split = 'train' AND label = held.label) ORDER BY label",
-            split,
-        )
+        unlearned = index.quality.labels_not_in_train(split)
         yield from _classes(unlearned, f"in {split} and not in train")
 
 
 def find_lost_classes(index: Index, classes: Sequence[str]) -> Iterator[str]:
     """Classes of which nothing usable is left."""
-    left = index.all("SELECT DISTINCT label FROM items WHERE problem IS NULL")
-    yield from _classes([(name,) for name in classes if (name,) not in left], "of no usable image")
+    left = index.labels()
+    yield from _classes([name for name in classes if name not in left], "of no usable image")
 
 
 def find_copies(index: Index) -> Iterator[str]:
     """Identical images, apart from those that were dropped from training."""
-    kept = "FROM items WHERE twin IS NOT NULL AND split IS NOT NULL AND problem IS NULL"
-    number = index.one(f"SELECT COUNT(*) {kept}")
+    number = index.quality.count_kept_twins()
     if number:
-        pairs = index.all(f"SELECT name, twin {kept} ORDER BY id LIMIT ?", _EXAMPLES + 1)
+        pairs = index.quality.kept_twins(_EXAMPLES + 1)
         are = pluralize(number, "training image is", "training images are")
         yield f"{are} held out as well: {_pairs(pairs)}"
-    held = index.all(
-        "SELECT one.split || '/' || one.name, other.split || '/' || other.name FROM items AS one "
-        "JOIN items AS other ON other.hash = one.hash "
-        "WHERE one.split = 'validation' AND other.split = 'test'"
-    )
+    held = index.quality.validation_in_test()
     if held:
         one, many = "validation image is a test image", "validation images are test images"
         yield f"{pluralize(len(held), one, many)} as well: {_pairs(held)}"
-    labels = index.all(
-        "SELECT MIN(name), MAX(name) FROM items WHERE problem IS NULL GROUP BY hash "
-        "HAVING COUNT(DISTINCT label) > 1 ORDER BY MIN(name)"
-    )
+    labels = index.quality.in_several_classes()
     if labels:
         stand = pluralize(len(labels), "image stands", "images stand")
         yield f"{stand} in more than one class: {_pairs(labels)}"
-    within = index.one(
-        "SELECT COALESCE(SUM(copies - 1), 0) FROM (SELECT COUNT(*) AS copies FROM items "
-        "WHERE split IS NOT NULL GROUP BY hash, split)"
-    )
+    within = index.quality.count_copies_within_splits()
     if within:
         one, many = "image is a copy of another", "images are copies of others"
         yield f"{pluralize(within, one, many)} in their split"
@@ -88,11 +69,9 @@ def find_wrong_extensions(index: Index) -> Iterator[str]:
     for kind, endings in _EXTENSIONS.items():
         others = [ending for known in _EXTENSIONS.values() for ending in known]
         wrong = [ending for ending in others if ending not in endings]
-        clause = " OR ".join("lower(name) LIKE '%' || ?" for _ in wrong)
-        query = f"FROM items WHERE format = ? AND problem IS NULL AND ({clause})"
-        number = index.one(f"SELECT COUNT(*) {query}", kind, *wrong)
+        number = index.quality.count_named(kind, wrong)
         if number:
-            (example,) = index.all(f"SELECT name {query} ORDER BY id LIMIT 1", kind, *wrong)[0]
+            example = index.quality.first_named(kind, wrong)
             files = pluralize(number, "file is", "files are")
             yield f"{files} {kind} by content and not by name, such as {example}"
 
@@ -102,7 +81,7 @@ def find_dark(index: Index, items: Sequence[Sequence[int]]) -> Iterator[str]:
     number = sum(map(len, items))
     if number:
         first = min(map(min, filter(None, items)))
-        name = index.one("SELECT name FROM items WHERE id = ?", first)
+        name = index.name_of(first)
         are = pluralize(number, "image is", "images are")
         yield (
             f"{are} black or nearly so, no level above {DARK} of 255, such as {name}; where files "
@@ -110,11 +89,11 @@ def find_dark(index: Index, items: Sequence[Sequence[int]]) -> Iterator[str]:
         )
 
 
-def _classes(labels: Sequence[tuple[str]], what: str) -> Iterator[str]:
+def _classes(labels: Sequence[str], what: str) -> Iterator[str]:
     if labels:
-        names = [label for (label,) in labels[:_EXAMPLES]]
+        shown = ", ".join(labels[:_EXAMPLES])
         dots = ", …" if len(labels) > _EXAMPLES else ""
-        yield f"{pluralize(len(labels), 'class', 'classes')} {what}: {', '.join(names)}{dots}"
+        yield f"{pluralize(len(labels), 'class', 'classes')} {what}: {shown}{dots}"
 
 
 def _pairs(pairs: Sequence[tuple[str, str]]) -> str:

@@ -14,7 +14,8 @@ import numpy as np
 
 from convforge.errors import BadItemError
 from convforge.pipeline.data.preparation.containers import Read, ReadAlready
-from convforge.pipeline.data.preparation.index.item_index import Index, Stored
+from convforge.pipeline.data.preparation.index.item_index import Index
+from convforge.pipeline.data.preparation.index.items import Stored
 from convforge.pipeline.data.preparation.shard_writer import Example, ShardJob
 from convforge.pipeline.data.preparation.sources import Source
 from convforge.pipeline.data.preparation.split import SPLITS
@@ -53,7 +54,7 @@ class ShardPlan:
         """Every shard, by split and number."""
         found = []
         for split in SPLITS:
-            items = self.index.one("SELECT COUNT(*) FROM items WHERE split = ?", split)
+            items = self.index.splits.count(split)
             of = -(-items // self.shard_examples)
             for number in range(of):
                 left = items - number * self.shard_examples
@@ -64,14 +65,15 @@ class ShardPlan:
         """What makes the shard `spec`."""
         classes = {name: number for number, name in enumerate(self.classes())}
         start = spec.number * self.shard_examples
-        rows = self.index.each(
-            "SELECT id, size, place, label, targets, position FROM items "
-            "WHERE split = ? AND position >= ? AND position < ? ORDER BY position",
-            *(spec.split, start, start + spec.items),
-        )
         examples = [
-            Example(item, size, place, _answer(label, targets, classes), position)
-            for item, size, place, label, targets, position in rows
+            Example(
+                row.id,
+                row.size,
+                row.locator,
+                _label(row.label, row.targets, classes),
+                row.position,
+            )
+            for row in self.index.shards.rows(spec.split, start, start + spec.items)
         ]
         return ShardJob(
             spec.file,
@@ -97,11 +99,8 @@ class ShardPlan:
         together: list[list[ShardSpec]] = []
         room = 0
         for spec in specs:
-            size = self.index.one(
-                "SELECT SUM(size) FROM items WHERE split = ? AND position >= ? AND position < ?",
-                *(spec.split, spec.number * self.shard_examples),
-                spec.number * self.shard_examples + spec.items,
-            )
+            start = spec.number * self.shard_examples
+            size = self.index.shards.bytes_within(spec.split, start, start + spec.items)
             if not together or size > room:
                 together.append([])
                 room = _FORWARD_BYTES
@@ -122,7 +121,7 @@ class ShardPlan:
         contents: list[dict[bytes, bytes | str]] = [{} for _ in jobs]
         with self.source.contents.reader() as read:
             for _, number, example in wanted:
-                contents[number][example.place] = read_or_reason(read, example)
+                contents[number][example.locator] = read_or_reason(read, example)
         for number, job in enumerate(jobs):
             yield replace(job, contents=ReadAlready(contents[number]))
             contents[number] = {}
@@ -131,12 +130,12 @@ class ShardPlan:
 def read_or_reason(read: Read, item: Example | Stored) -> bytes | str:
     """The content of `item`, or why there is none."""
     try:
-        return read(item.place, item.size)
+        return read(item.locator, item.size)
     except BadItemError as error:
         return str(error)
 
 
-def _answer(label: str, targets: bytes | None, classes: dict[str, int]) -> int | tuple[float, ...]:
+def _label(name: str, targets: bytes | None, classes: dict[str, int]) -> int | tuple[float, ...]:
     if targets is None:
-        return classes[label]
+        return classes[name]
     return tuple(np.frombuffer(targets, np.float64).tolist())

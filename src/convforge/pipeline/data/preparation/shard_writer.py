@@ -49,7 +49,7 @@ class Example(NamedTuple):
 
     id: int
     size: int
-    place: bytes
+    locator: bytes
     #: The class, or the targets.
     answer: int | tuple[float, ...]
     #: Its number within its split.
@@ -187,7 +187,7 @@ def _contents(
             if stopped():
                 raise StoppedError
             try:
-                content = read(example.place, example.size)
+                content = read(example.locator, example.size)
             except BadItemError as error:
                 report.bad.append((example.id, str(error)))
                 continue

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from convforge.errors import InputError
 from convforge.pipeline.data.preparation.index.item_index import Index
+from convforge.pipeline.data.preparation.index.split_queries import HashPart
 from convforge.pipeline.data.preparation.inspection import HASH_BYTES
 from convforge.pipeline.pluralize import pluralize
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 SPLITS = ("train", "validation", "test")
 # Of the hash, for the order and for each split that is taken: independent numbers of 64 bits.
 _NUMBER_BYTES = HASH_BYTES // len(SPLITS)
-# What a split that the data lack may be taken out of.
-_TAKEABLE = "split = 'train' AND twin IS NULL"
 
 
 def assign(index: Index, sizes: SplitSettings, duplicates: str) -> None:
@@ -46,63 +45,44 @@ def assign(index: Index, sizes: SplitSettings, duplicates: str) -> None:
             left to train on, or there are duplicates and they are an error.
     """
     _start_from_given(index)
-    index.run("CREATE INDEX items_by_hash ON items (hash)")
     for split, size in (("test", sizes.test), ("validation", sizes.validation)):
-        if not index.all("SELECT 1 FROM items WHERE split = ? LIMIT 1", split):
-            _find_twins(index)
+        if not index.splits.has_items(split):
+            index.splits.find_twins()
             _take(index, size, split)
-    _find_twins(index)
+    index.splits.find_twins()
     _treat_duplicates(index, duplicates)
-    if not index.all("SELECT 1 FROM items WHERE split = 'train' LIMIT 1"):
+    if not index.splits.has_items("train"):
         raise InputError(
             "no image is left to train on: data.split.validation and data.split.test take all, "
             "or the folders name no train/"
         )
-    index.run(
-        "UPDATE items SET position = rank FROM (SELECT id AS item, ROW_NUMBER() OVER ("
-        f"PARTITION BY split ORDER BY {_number('train')}, name, id) - 1 AS rank "
-        "FROM items WHERE split IS NOT NULL) WHERE id = item"
-    )
-    index.run("CREATE INDEX items_by_position ON items (split, position)")
+    index.splits.order_by(_number("train"))
 
 
-def _number(split: str) -> str:
-    """SQL of a number from the item's content, another and independent one for each split.
+def _number(split: str) -> HashPart:
+    """A number from the item's content, another and independent one for each split.
 
     That of "train" is for the order: had the order and the choice of a split the same source, the
     images that remain would begin with the class whose threshold was lowest.
     """
-    return f"substr(hash, {1 + _NUMBER_BYTES * SPLITS.index(split)}, {_NUMBER_BYTES})"
+    return HashPart(1 + _NUMBER_BYTES * SPLITS.index(split), _NUMBER_BYTES)
 
 
 def _start_from_given(index: Index) -> None:
-    if index.one("SELECT COUNT(DISTINCT given IS NULL) FROM items WHERE problem IS NULL") > 1:
-        stray = index.one("SELECT name FROM items WHERE problem IS NULL AND given IS NULL LIMIT 1")
-        raise InputError(f"{stray} is in no split, but others are")
-    index.run("UPDATE items SET split = COALESCE(given, 'train') WHERE problem IS NULL")
-    index.run("CREATE INDEX items_by_label ON items (split, label)")
+    if index.splits.some_lack_one():
+        raise InputError(f"{index.splits.name_of_one_without()} is in no split, but others are")
+    index.splits.start_from_given()
 
 
 def _take(index: Index, size: float, split: str) -> None:
     """Take a new split out of the training images that are held out nowhere else."""
     if isinstance(size, float):
         threshold = ceil(size * 2 ** (8 * _NUMBER_BYTES)).to_bytes(_NUMBER_BYTES + 1, "big")[1:]
-        index.run(
-            f"UPDATE items SET split = ? WHERE {_TAKEABLE} AND {_number(split)} < ?",
-            *(split, threshold),
-        )
+        index.splits.hold_out_below(split, _number(split), threshold)
         return
-    members = dict(
-        index.all(
-            f"SELECT label, COUNT(*) FROM items WHERE {_TAKEABLE} GROUP BY label ORDER BY label"
-        )
-    )
+    members = index.splits.count_takeable_by_label()
     for label, count in _shares(size, members, split).items():
-        index.run(
-            f"UPDATE items SET split = ? WHERE id IN (SELECT id FROM items WHERE {_TAKEABLE} "
-            f"AND label = ? ORDER BY {_number(split)}, name, id LIMIT ?)",
-            *(split, label, count),
-        )
+        index.splits.hold_out_first(split, _number(split), label, count)
 
 
 def _shares(total: int, members: Mapping[str, int], split: str) -> dict[str, int]:
@@ -125,29 +105,15 @@ def _shares(total: int, members: Mapping[str, int], split: str) -> dict[str, int
     return shares
 
 
-def _find_twins(index: Index) -> None:
-    """Note, for each training image that is also in a split held out, its twin there."""
-    twins = "FROM items AS twin WHERE twin.hash = items.hash AND twin.split <> 'train'"
-    index.run(
-        f"UPDATE items SET twin = (SELECT twin.split || '/' || twin.name {twins} "
-        f"ORDER BY twin.id LIMIT 1) WHERE {_TAKEABLE} AND EXISTS (SELECT 1 {twins})"
-    )
-
-
 def _treat_duplicates(index: Index, policy: str) -> None:
     if policy == "error":
         _refuse_duplicates(index)
     if policy == "drop_from_train":
-        index.run("UPDATE items SET split = NULL WHERE twin IS NOT NULL")
+        index.splits.drop_twins()
 
 
 def _refuse_duplicates(index: Index) -> None:
-    pairs = index.all(
-        "SELECT split || '/' || name, twin FROM items WHERE twin IS NOT NULL UNION ALL "
-        "SELECT one.split || '/' || one.name, other.split || '/' || other.name FROM items AS one "
-        "JOIN items AS other ON other.hash = one.hash "
-        "WHERE one.split = 'validation' AND other.split = 'test'"
-    )
+    pairs = index.splits.in_two_splits()
     if pairs:
         found = pluralize(len(pairs), "image stands", "images stand")
         name, twin = pairs[0]

@@ -24,7 +24,7 @@ from convforge.pipeline.data.manifest import (
     Statistics,
     Target,
 )
-from convforge.pipeline.data.preparation import quality_report as findings
+from convforge.pipeline.data.preparation import quality_report
 from convforge.pipeline.data.preparation.index.item_index import Index
 from convforge.pipeline.data.preparation.pixel_statistics import PixelStatistics
 from convforge.pipeline.data.preparation.shard_plan import ShardPlan
@@ -39,13 +39,14 @@ def summarise(
 ) -> Manifest:
     """The manifest of the shards that `reports` tells of, by split."""
     index, classes = plan.index, plan.classes()
-    found = (
-        *index.findings(),
-        *findings.find_lost_classes(index, classes),
-        *findings.find_copies(index),
-        *findings.find_wrong_extensions(index),
-        *findings.find_dark(index, [report.dark for split in reports.values() for report in split]),
-    )
+    dark = [report.dark for of_split in reports.values() for report in of_split]
+    remarks = [
+        *index.remarks(),
+        *quality_report.find_lost_classes(index, classes),
+        *quality_report.find_copies(index),
+        *quality_report.find_wrong_extensions(index),
+        *quality_report.find_dark(index, dark),
+    ]
     return Manifest(
         name=settings.name,
         digest=_digest(plan, settings),
@@ -56,26 +57,19 @@ def summarise(
         image_shape=list(plan.image_shape),
         splits={split: _split(reports[split], len(classes)) for split in SPLITS},
         statistics=_statistics(reports["train"], plan.decoding),
-        height=_range(index, "height"),
-        width=_range(index, "width"),
+        height=_size_range(index.range_of_sides("height")),
+        width=_size_range(index.range_of_sides("width")),
         counts=_counts(index),
         bad_items=bad_items(index),
-        duplicates=[
-            Duplicate(name=name, same_as=twin)
-            for name, twin in index.each(
-                "SELECT name, twin FROM items WHERE twin IS NOT NULL AND problem IS NULL "
-                "ORDER BY id"
-            )
-        ],
-        findings=list(found),
-        passed_over=dict(index.all("SELECT reason, files FROM passed_over ORDER BY reason")),
+        duplicates=[Duplicate(name=name, same_as=twin) for name, twin in index.quality.twins()],
+        findings=remarks,
+        passed_over=index.passed_over(),
     )
 
 
 def bad_items(index: Index) -> list[BadItem]:
     """Every item that is left out, in the order of the source."""
-    rows = index.each("SELECT name, problem FROM items WHERE problem IS NOT NULL ORDER BY id")
-    return [BadItem(name=name, reason=reason) for name, reason in rows]
+    return [BadItem(name=name, reason=reason) for name, reason in index.bad_items()]
 
 
 def write_records(folder: Path, reports: dict[str, list[ShardReport]]) -> None:
@@ -89,11 +83,7 @@ def _digest(plan: ShardPlan, settings: DataSettings) -> str:
     what = (plan.classes(), settings.target_names, plan.image_shape, asdict(plan.decoding))
     digest = hashlib.sha256(repr(what).encode())
     for split in SPLITS:
-        for content, label, targets in plan.index.each(
-            "SELECT hash, label, targets FROM items WHERE split = ? AND problem IS NULL "
-            "ORDER BY position",
-            split,
-        ):
+        for content, label, targets in plan.index.shards.contents(split):
             digest.update(content + f"{split} {label}".encode() + (targets or b""))
     return digest.hexdigest()
 
@@ -147,9 +137,7 @@ def _targets(index: Index, names: Sequence[str]) -> list[Target]:
         return []
     n, total, squares = 0, np.zeros(len(names)), np.zeros(len(names))
     least, most = np.full(len(names), np.inf), np.full(len(names), -np.inf)
-    for (packed,) in index.each(
-        "SELECT targets FROM items WHERE split = 'train' AND problem IS NULL ORDER BY position"
-    ):
+    for packed in index.shards.training_targets():
         values = np.frombuffer(packed, np.float64)
         n += 1
         # Welford's update: a mean far from zero does not swallow the deviations.
@@ -163,16 +151,11 @@ def _targets(index: Index, names: Sequence[str]) -> list[Target]:
     ]
 
 
-def _range(index: Index, side: str) -> SizeRange:
-    least, mean, most = index.all(
-        f"SELECT MIN({side}), AVG({side}), MAX({side}) FROM items WHERE problem IS NULL"
-    )[0]
+def _size_range(sides: tuple[int, float, int]) -> SizeRange:
+    least, mean, most = sides
     return SizeRange(min=least, mean=mean, max=most)
 
 
 def _counts(index: Index) -> Counts:
-    found, bad, dropped = index.all(
-        "SELECT COUNT(*), COUNT(problem), "
-        "COUNT(CASE WHEN problem IS NULL AND split IS NULL THEN 1 END) FROM items"
-    )[0]
+    found, bad, dropped = index.counts()
     return Counts(found=found, used=found - bad - dropped, bad=bad, dropped=dropped)

@@ -1,7 +1,7 @@
 """What holds files: a folder, or an archive that is read in place and never unpacked.
 
 A container lists its members first, without their contents. These are read one by one by their
-place, which is opaque to everybody else.
+locator, which is opaque to everybody else.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from convforge.errors import BadItemError
 
 #: Told a share from 0 to 1 of what was read.
 Watch: TypeAlias = Callable[[float], None]
-#: The content of the item of this place and size; raises BadItemError where it cannot be read.
+#: The content of the item of this locator and size; raises BadItemError where it cannot be read.
 Read: TypeAlias = Callable[[bytes, int], bytes]
 
 
@@ -27,7 +27,7 @@ class Member(NamedTuple):
     #: Relative to the container, with `/`, and printable.
     name: str
     size: int = 0
-    place: bytes = b""
+    locator: bytes = b""
     #: Why it cannot be an image, as far as the container knows.
     problem: str | None = None
     is_folder: bool = False
@@ -65,7 +65,7 @@ class Container(Readable, Protocol):
 
 @dataclass(frozen=True)
 class ReadAlready:
-    """Contents in memory, by place; a text says why one could not be read."""
+    """Contents in memory, by locator; a text says why one could not be read."""
 
     contents: Mapping[bytes, bytes | str]
     forward_only: bool = False
@@ -74,8 +74,8 @@ class ReadAlready:
     def reader(self) -> Iterator[Read]:
         """Looks them up."""
 
-        def read(place: bytes, size: int) -> bytes:
-            content = self.contents[place]
+        def read(locator: bytes, size: int) -> bytes:
+            content = self.contents[locator]
             if isinstance(content, str):
                 raise BadItemError(content)
             return content
@@ -94,13 +94,13 @@ def leaves(name: str) -> bool:
 
 
 def slices(offset: int, stream: int = 0) -> bytes:
-    """The place of an item that begins `offset` bytes into one of several streams."""
+    """The locator of an item that begins `offset` bytes into one of several streams."""
     return _SLICE.pack(stream, offset)
 
 
-def slice_of(place: bytes) -> tuple[int, int]:
-    """Stream and offset of a place that `slices` made."""
-    stream, offset = _SLICE.unpack(place)
+def slice_of(locator: bytes) -> tuple[int, int]:
+    """Stream and offset of a locator that `slices` made."""
+    stream, offset = _SLICE.unpack(locator)
     return stream, offset
 
 

@@ -34,7 +34,7 @@ class FolderContainer:
     forward_only: bool = False
 
     def members(self, watch: Watch) -> Iterator[Member]:
-        """Folders and files; a place is the path of a file as the system spells it."""
+        """Folders and files; a locator is the path of a file as the system spells it."""
         status = self.path.stat()
         yield from self._below("", {(status.st_dev, status.st_ino)})
 
@@ -78,9 +78,9 @@ class FolderContainer:
     def reader(self) -> Iterator[Read]:
         """Reads files."""
 
-        def read(place: bytes, size: int) -> bytes:
+        def read(locator: bytes, size: int) -> bytes:
             try:
-                with (self.path / os.fsdecode(place)).open("rb", buffering=0) as file:
+                with (self.path / os.fsdecode(locator)).open("rb", buffering=0) as file:
                     content = file.read(size + 1)
             except OSError as error:
                 raise BadItemError(f"cannot be read: {error.strerror}") from None

@@ -58,8 +58,8 @@ def stream_reader(streams: tuple[ByteStream, ...]) -> Iterator[Read]:
     with ExitStack() as stack:
         opened: dict[int, IO[bytes]] = {}
 
-        def read(place: bytes, size: int) -> bytes:
-            number, offset = slice_of(place)
+        def read(locator: bytes, size: int) -> bytes:
+            number, offset = slice_of(locator)
             try:
                 if number not in opened:
                     opened[number] = stack.enter_context(streams[number].open())

@@ -18,7 +18,7 @@ from convforge.pipeline.data.preparation.containers import Member, Read, Watch, 
 from convforge.pipeline.printable import printable
 
 # Where the member's header is, the size of its data, the checksum and the method.
-_PLACE = struct.Struct("<QQIH")
+_LOCATOR = struct.Struct("<QQIH")
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DAMAGE = (
@@ -59,9 +59,9 @@ class ZipContainer:
         """Reads members by the offset of their header, without the directory."""
         with self.path.open("rb") as file:
 
-            def read(place: bytes, size: int) -> bytes:
+            def read(locator: bytes, size: int) -> bytes:
                 try:
-                    return _content(file, place, size)
+                    return _content(file, locator, size)
                 except (OSError, OverflowError, struct.error, zlib.error):
                     raise BadItemError("damaged in its archive") from None
 
@@ -87,14 +87,14 @@ def _member(member: zipfile.ZipInfo) -> Member:
         problem = "damaged in its archive"
     if problem is not None:
         return Member(name, problem=problem)
-    place = _PLACE.pack(
+    locator = _LOCATOR.pack(
         member.header_offset, member.compress_size, member.CRC, member.compress_type
     )
-    return Member(name, member.file_size, place)
+    return Member(name, member.file_size, locator)
 
 
-def _content(file: IO[bytes], place: bytes, size: int) -> bytes:
-    offset, stored_size, checksum, method = _PLACE.unpack(place)
+def _content(file: IO[bytes], locator: bytes, size: int) -> bytes:
+    offset, stored_size, checksum, method = _LOCATOR.unpack(locator)
     if stored_size > os.fstat(file.fileno()).st_size:
         raise BadItemError("damaged in its archive")
     file.seek(offset)

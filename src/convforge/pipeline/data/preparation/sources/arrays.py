@@ -17,7 +17,8 @@ from convforge.pipeline.data.preparation.containers.streams import (
     ByteStream,
     StreamedFiles,
 )
-from convforge.pipeline.data.preparation.index.item_index import Entry, Index
+from convforge.pipeline.data.preparation.index.item_index import Index
+from convforge.pipeline.data.preparation.index.items import Entry
 from convforge.pipeline.pluralize import pluralize
 from convforge.serving.decode import RawPixels
 
@@ -193,8 +194,8 @@ def array_entries(
             known = pluralize(len(names), "class", "classes")
             problem = f"label {label} is none of the {known} of data.class_names"
         name = str(label) if names is None or problem else names[label]
-        place = slices(start + number * step, stream)
-        yield Entry(f"{prefix}[{number}]", size, place, split, name, problem=problem)
+        locator = slices(start + number * step, stream)
+        yield Entry(f"{prefix}[{number}]", size, locator, split, name, problem=problem)
 
 
 def order_of(names: Sequence[str] | None, labels: Iterable[str]) -> list[str]:

@@ -131,7 +131,7 @@ class Cifar:
             return self.found
         return {
             member.name.rpartition("/")[2]: Batch(
-                member.name.rpartition("/")[2], 0, slice_of(member.place)[1], member.size
+                member.name.rpartition("/")[2], 0, slice_of(member.locator)[1], member.size
             )
             for member in TarContainer(self.contents.path).members(lambda share: None)
             if not member.is_folder and member.problem is None

@@ -139,29 +139,19 @@ def label_folders(index: Index) -> None:
     Raises:
         InputError: some folders name a split and others do not.
     """
-    index.run("CREATE INDEX items_by_folder ON items (folder)")
+    index.folders.make_findable()
     # A file that is refused by its name or kind says nothing of the others' folders.
-    folders, refused = (
-        [folder for (folder,) in index.all(f"SELECT DISTINCT folder FROM items WHERE {clause}")]
-        for clause in ("problem IS NULL", "problem IS NOT NULL")
-    )
-    filled = {*folders, *refused}
+    folders = index.folders.of_good_items()
+    filled = {*folders, *index.folders.of_bad_items()}
     empty = [
         folder
-        for (folder,) in index.all("SELECT name FROM folders ORDER BY name")
+        for folder in index.folders.entered()
         if folder not in filled and not any(other.startswith(f"{folder}/") for other in filled)
     ]
     found = meanings([*folders, *empty])
     for folder in folders:
         split, label, problem = found[folder]
-        index.run(
-            "UPDATE items SET given = ?, label = ?, problem = ? "
-            "WHERE folder = ? AND problem IS NULL",
-            split,
-            label,
-            problem,
-            folder,
-        )
+        index.folders.label_good_items(folder, split=split, label=label, problem=problem)
     for folder in empty:
         if found[folder].label:
-            index.find(f"the class folder {folder}/ holds no files")
+            index.add_remark(f"the class folder {folder}/ holds no files")

@@ -10,7 +10,8 @@ from convforge.pipeline.data.preparation.containers import Container, Watch
 from convforge.pipeline.data.preparation.containers.folder import FolderContainer
 from convforge.pipeline.data.preparation.containers.tar import TarContainer
 from convforge.pipeline.data.preparation.containers.zip import ZipContainer
-from convforge.pipeline.data.preparation.index.item_index import Entry, Index
+from convforge.pipeline.data.preparation.index.item_index import Index
+from convforge.pipeline.data.preparation.index.items import Entry
 
 # Files that operating systems leave in folders; they are pluralize, not reported as bad images.
 _LITTER = {".ds_store", "thumbs.db", "desktop.ini"}
@@ -63,7 +64,7 @@ def open_container(path: Path, *, follow_links: bool = False) -> Container:
 
 def enter_members(container: Container, index: Index, watch: Watch) -> None:
     """Enter every file of `container`; only what operating systems leave is passed over."""
-    folders: list[tuple[str]] = []
+    folders: list[str] = []
     litter = 0
 
     def entries() -> Iterator[Entry]:
@@ -72,12 +73,12 @@ def enter_members(container: Container, index: Index, watch: Watch) -> None:
             if is_litter(member.name):
                 litter += not member.is_folder
             elif member.is_folder:
-                folders.append((member.name,))
+                folders.append(member.name)
             else:
-                yield Entry(member.name, member.size, member.place, problem=member.problem)
+                yield Entry(member.name, member.size, member.locator, problem=member.problem)
 
     index.add(entries())
-    index.run_many("INSERT INTO folders VALUES (?)", folders)
+    index.folders.enter(folders)
     if litter:
         index.pass_over(LITTER, litter)
 
@@ -88,7 +89,7 @@ def refuse_other_formats(path: Path, index: Index) -> None:
     Raises:
         InputError: it does; names the config to read it with.
     """
-    names = [name for (name,) in index.all("SELECT name FROM items LIMIT ?", _FEW_FILES + 1)]
+    names = index.first_names(_FEW_FILES + 1)
     if len(names) <= _FEW_FILES:
         for name in names:
             _refuse_other_format(path, name)

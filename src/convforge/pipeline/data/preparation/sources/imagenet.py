@@ -84,14 +84,13 @@ class ImageNet:
         """Enter all images with their synset."""
         enter_members(self.contents, index, watch)
         for path in self.lists:
-            index.run("DELETE FROM items WHERE name = ? OR name LIKE '%/' || ?", *[path.name] * 2)
+            index.folders.remove_files(path.name)
         flat = []
-        folders = [folder for (folder,) in index.all("SELECT DISTINCT folder FROM items")]
+        folders = index.folders.of_items()
         if not any(_FOLDER.search(folder) or _FLAT.search(folder) for folder in folders):
-            nested = index.one("SELECT COUNT(*) FROM items WHERE lower(name) LIKE '%.tar'")
             raise InputError(
                 f"data.path={self.path} holds no train/SYNSET/ and no val/: "
-                + (_UNPACK if nested else _CLASS_FOLDERS)
+                + (_UNPACK if index.folders.hold_tars() else _CLASS_FOLDERS)
             )
         for folder in folders:
             split = synset = problem = None
@@ -102,19 +101,14 @@ class ImageNet:
                 continue
             else:
                 problem = "not in train/SYNSET/ nor in val/"
-            index.run(
-                "UPDATE items SET given = ?, label = ?, problem = COALESCE(problem, ?) "
-                "WHERE folder = ?",
-                *(split, synset, problem, folder),
-            )
+            index.folders.label_items(folder, split=split, label=synset, problem=problem)
         for kind, folder in flat:
             if kind == "test":
-                unlabelled = index.run("DELETE FROM items WHERE folder = ?", folder)
-                index.pass_over(UNLABELLED, unlabelled)
+                index.pass_over(UNLABELLED, index.folders.remove_items(folder))
             else:
                 self._label_validation(index, folder)
         for synset, name in self.synsets.names.items():
-            index.run("UPDATE items SET label = ? WHERE label = ?", f"{synset} {name}", synset)
+            index.rename_label(synset, f"{synset} {name}")
 
     def class_order(self, labels: Iterable[str]) -> list[str]:
         """By WordNet's number, as everybody numbers ImageNet's classes."""
@@ -127,18 +121,11 @@ class ImageNet:
                 f"{'there' if self.path.is_dir() else 'beside the archive'} such as "
                 f"{' or '.join(_TRUTHS)}"
             )
-        index.run("UPDATE items SET given = 'validation' WHERE folder = ?", folder)
-        images = [
-            name
-            for (name,) in index.all(
-                "SELECT name FROM items WHERE folder = ? AND problem IS NULL ORDER BY name", folder
-            )
-        ]
+        index.folders.give_split(folder, "validation")
+        images = index.folders.names_of_good_items(folder)
         listed = dict(self._truths(images))
-        index.run_many(
-            "UPDATE items SET label = ?, problem = CASE WHEN ?1 IS NULL THEN ? END WHERE name = ?",
-            ((listed.get(_stem(name)), f"not in {self.truth.name}", name) for name in images),
-        )
+        labels = ((name, listed.get(_stem(name))) for name in images)
+        index.folders.label_files(labels, f"not in {self.truth.name}")
 
     def _truths(self, images: list[str]) -> Iterator[tuple[str, str]]:
         """Stem of the file and synset of each validation image."""

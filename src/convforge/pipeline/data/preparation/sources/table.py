@@ -14,6 +14,7 @@ import numpy as np
 from convforge.errors import BadItemError, InputError
 from convforge.pipeline.data.preparation.containers import Container, Watch, leaves
 from convforge.pipeline.data.preparation.index.item_index import Index
+from convforge.pipeline.data.preparation.index.table_queries import ListedFile
 from convforge.pipeline.data.preparation.sources.class_folders import SPLIT_NAMES
 from convforge.pipeline.data.preparation.sources.files import enter_members, open_container
 from convforge.pipeline.printable import printable
@@ -54,38 +55,18 @@ class Table:
     def scan(self, index: Index, watch: Watch) -> None:
         """Enter the listed files; those that are not listed are counted."""
         enter_members(self.contents, index, watch)
-        index.run(
-            "CREATE TEMP TABLE listed (name TEXT, given TEXT, label TEXT, targets BLOB, problem)"
-        )
-        index.run_many("INSERT INTO listed VALUES (?, ?, ?, ?, ?)", map(self._listed, self._rows()))
-        index.run("CREATE INDEX listed_by_name ON listed (name)")
-        index.run("CREATE INDEX items_by_name ON items (name)")
-        unlisted = index.run("DELETE FROM items WHERE name NOT IN (SELECT name FROM listed)")
+        index.table.enter(map(self._listed, self._rows()))
+        unlisted = index.table.remove_unlisted()
         if unlisted:
             index.pass_over(NOT_LISTED, unlisted)
-        if not index.one("SELECT COUNT(*) FROM items"):
-            first = index.all("SELECT name FROM listed LIMIT 1")
-            example = f"; the first is {first[0][0]!r}" if first else ": it has no rows"
+        if not index.count():
+            first = index.table.first_name()
+            example = ": it has no rows" if first is None else f"; the first is {first!r}"
             raise InputError(
                 f"data.path={self.path} lists no file that is in {self.contents.path}, from where "
                 f"its names count{example}"
             )
-        index.run(
-            "INSERT INTO items (name, folder, size, place, problem) SELECT name, '', 0, x'', "
-            "COALESCE(MIN(problem), 'in the table, but not there') FROM listed "
-            "WHERE name NOT IN (SELECT name FROM items) GROUP BY name"
-        )
-        index.run(
-            "UPDATE items SET given = told.given, label = told.label, targets = told.targets, "
-            "problem = COALESCE(items.problem, told.problem) FROM listed AS told "
-            "WHERE told.name = items.name"
-        )
-        index.run(
-            "UPDATE items SET problem = 'listed more than once, with different answers' "
-            "WHERE problem IS NULL AND name IN (SELECT name FROM listed GROUP BY name HAVING COUNT("
-            "DISTINCT quote(given) || quote(label) || quote(targets) || quote(problem)) > 1)"
-        )
-        index.run("DROP TABLE listed")
+        index.table.join()
 
     def class_order(self, labels: Iterable[str]) -> list[str]:
         """By name."""
@@ -101,8 +82,7 @@ class Table:
             columns[settings.split_column] = "split_column"
         return read_rows(self.path, columns)
 
-    def _listed(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Name, split, class, numbers, problem."""
+    def _listed(self, row: Mapping[str, Any]) -> ListedFile:
         settings = self.settings
         name = str(row[settings.file_column] or "").replace("\\", "/").removeprefix("./")
         try:
@@ -116,8 +96,8 @@ class Table:
                 numbers = [_number(row, column) for column in settings.target_columns]
                 targets = np.array(numbers, np.float64).tobytes()
         except BadItemError as error:
-            return name, None, None, None, str(error)
-        return name, split, label, targets, None
+            return ListedFile(name, problem=str(error))
+        return ListedFile(name, split, label, targets)
 
 
 def _split(row: Mapping[str, Any], column: str) -> str:
