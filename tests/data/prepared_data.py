@@ -30,7 +30,7 @@ from convforge.serving.decode import Decoding, RawPixels
 def prepared(
     folder: Path,
     images: np.ndarray,
-    answers: np.ndarray,
+    labels: np.ndarray,
     classes: list[str],
     targets: tuple[str, ...] = (),
     shard_examples: int = 1_000_000,
@@ -38,7 +38,7 @@ def prepared(
     """A folder with the training images `(n, height, width, channels)` in their order."""
     folder.mkdir(exist_ok=True)
     reports = [
-        _shard(folder, images, answers, start, min(start + shard_examples, len(images)))
+        _shard(folder, images, labels, start, min(start + shard_examples, len(images)))
         for start in range(0, len(images), shard_examples)
     ]
     write_records(folder, {"train": reports})
@@ -46,7 +46,7 @@ def prepared(
         Shard(file=one.file, examples=one.examples, bytes=one.bytes, crc32c=f"{one.crc32c:08x}")
         for one in reports
     ]
-    counts = np.bincount(answers, minlength=len(classes)).tolist() if classes else []
+    counts = np.bincount(labels, minlength=len(classes)).tolist() if classes else []
     held_out = Split(examples=0, class_counts=[0] * len(classes), shards=[])
     height, width, channels = images.shape[1:]
     manifest = Manifest(
@@ -57,7 +57,7 @@ def prepared(
         classes=classes,
         targets=[
             Target(name=name, mean=0.5, std=0.25, min=float(column.min()), max=float(column.max()))
-            for name, column in zip(targets, answers.T, strict=False)
+            for name, column in zip(targets, labels.T, strict=False)
         ],
         image_shape=[height, width, channels],
         splits={
@@ -84,11 +84,11 @@ def prepared(
 
 
 def _shard(
-    folder: Path, images: np.ndarray, answers: np.ndarray, start: int, stop: int
+    folder: Path, images: np.ndarray, labels: np.ndarray, start: int, stop: int
 ) -> ShardReport:
     height, width, channels = images.shape[1:]
     numbers = range(start, stop)
-    given = answers.tolist() if answers.ndim == 1 else [tuple(row) for row in answers.tolist()]
+    given = labels.tolist() if labels.ndim == 1 else [tuple(row) for row in labels.tolist()]
     job = ShardJob(
         f"train-{start}.tfrecord",
         [

@@ -84,7 +84,7 @@ def test_a_shard_follows_from_its_job_alone(tmp_path: Path, whole: dict[str, byt
     (tmp_path / "made").mkdir()
     run = preparation._Preparation(settings, source, tmp_path / "work", tmp_path / "out", QUIET)
     run._scan()
-    with preparation.workers(1) as pool:
+    with preparation.worker_pool(1) as pool:
         run._inspect(pool)
     run._assign()
     plan: ShardPlan = run._plan()
@@ -301,12 +301,12 @@ def test_a_killed_parents_workers_end(tmp_path: Path) -> None:
     """Nobody else would end them."""
     code = """
 import os, sys, time
-from convforge.pipeline.data.preparation.worker_pool import workers
+from convforge.pipeline.data.preparation.worker_pool import worker_pool
 def job(seconds, stopped):
     print(os.getpid(), flush=True)
     time.sleep(seconds)
 if __name__ == "__main__":
-    with workers(2) as pool:
+    with worker_pool(2) as pool:
         for _ in pool.run(job, [600, 600]):
             pass
 """
@@ -326,7 +326,10 @@ if __name__ == "__main__":
 
 
 def test_a_killed_worker_is_one_plain_error(tmp_path: Path) -> None:
-    with preparation.workers(2) as pool, pytest.raises(UnfinishedError, match="worker process was"):
+    with (
+        preparation.worker_pool(2) as pool,
+        pytest.raises(UnfinishedError, match="worker process was"),
+    ):
         list(pool.run(_kill_worker, [0, 1]))
 
 
@@ -336,7 +339,7 @@ def _kill_worker(job: int, stopped: Any) -> None:
 
 def test_an_error_in_a_worker_reaches_the_caller_and_ends_the_others(tmp_path: Path) -> None:
     """The second job waits until it is told to stop: without that this test would not end."""
-    with pytest.raises(ZeroDivisionError), preparation.workers(2) as pool:
+    with pytest.raises(ZeroDivisionError), preparation.worker_pool(2) as pool:
         list(pool.run(_fail_or_wait, [0, 1]))
 
 

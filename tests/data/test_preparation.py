@@ -28,7 +28,7 @@ from convforge.errors import InputError
 from convforge.pipeline.data.manifest import Manifest
 from convforge.pipeline.data.preparation.prepare import prepare
 from convforge.pipeline.data.reading.shard_reader import ShardReader
-from convforge.pipeline.filesystem.fingerprint import stamp
+from convforge.pipeline.filesystem.fingerprint import file_fingerprint
 from convforge.pipeline.progress import Progress, Verbosity
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.stages import preprocess
@@ -562,9 +562,9 @@ def test_what_changes_behind_a_followed_link_is_another_source(tmp_path: Path) -
     photos = write_folder(tmp_path / "photos", FILES)
     (photos / "d").symlink_to(disk)
     (disk / "loop").symlink_to(photos)
-    before = [stamp(photos, follow_links=follow) for follow in (False, True)]
+    before = [file_fingerprint(photos, follow_links=follow) for follow in (False, True)]
     (disk / "0.png").write_bytes(picture(901) + b"more")
-    after = [stamp(photos, follow_links=follow) for follow in (False, True)]
+    after = [file_fingerprint(photos, follow_links=follow) for follow in (False, True)]
     assert before[0] == after[0], "what is not read does not count"
     assert before[1] != after[1]
 

@@ -41,15 +41,15 @@ def prepared(
 def test_pixels_are_found_where_they_are_written(pixels: int, examples: int, targets: int) -> None:
     """Whatever the number of bytes that lengths take in the record."""
     images = np.arange(pixels, dtype=np.uint8)
-    answers: Any = np.arange(examples)
+    labels: Any = np.arange(examples)
     if targets:
-        answers = np.linspace(-1, 1, examples * targets, dtype=np.float32).reshape(-1, targets)
+        labels = np.linspace(-1, 1, examples * targets, dtype=np.float32).reshape(-1, targets)
     indices = np.arange(examples) * 1000
-    record = b"".join(bytes(part) for part in encode(Chunk([[images]], answers, indices)))
+    record = b"".join(bytes(part) for part in encode(Chunk([[images]], labels, indices)))
     start = pixels_at(len(record), pixels)
     assert record[start : start + pixels] == images.tobytes()
-    read_answers, read_indices = parse_numbers(record[start + pixels :], targets)
-    np.testing.assert_array_equal(read_answers, answers)
+    read_labels, read_indices = parse_numbers(record[start + pixels :], targets)
+    np.testing.assert_array_equal(read_labels, labels)
     np.testing.assert_array_equal(read_indices, indices)
     whole = parse(record, targets)
     assert whole.images == [[images.tobytes()]]

@@ -49,7 +49,7 @@ def test_every_example_is_read_as_tensorflow_reads_it(tmp_path: Path) -> None:
         read = [
             (image.tobytes(), label)
             for chunk in read_chunks(data, manifest, split)
-            for image, label in zip(chunk.images, chunk.answers.tolist(), strict=True)
+            for image, label in zip(chunk.images, chunk.labels.tolist(), strict=True)
         ]
         assert read == _by_tensorflow(data, manifest, split)
         assert len(read) == manifest.splits[split].examples

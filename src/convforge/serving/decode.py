@@ -90,7 +90,7 @@ class Decoding:
         return 8 * self.max_pixels + (1 << 20)
 
 
-class Facts(NamedTuple):
+class ImageProperties(NamedTuple):
     """What an image says of itself before it is decoded."""
 
     format: str
@@ -101,7 +101,7 @@ class Facts(NamedTuple):
 class Codec(Protocol):
     """How the bytes of an item become an image."""
 
-    def probe(self, content: bytes, decoding: Decoding) -> Facts:
+    def probe(self, content: bytes, decoding: Decoding) -> ImageProperties:
         """Format and size, cheaply.
 
         Raises:
@@ -156,14 +156,14 @@ class ImageFiles:
     """
 
     @_bad_items
-    def probe(self, content: bytes, decoding: Decoding) -> Facts:
+    def probe(self, content: bytes, decoding: Decoding) -> ImageProperties:
         """Format and upright size, from the header."""
         image = _open(content, decoding)
         height, width = image.height, image.width
         # Asking for EXIF data decodes a PNG, unless they are there already.
         if "exif" in image.info and _lies_on_its_side(image):
             height, width = width, height
-        return Facts(image.format or "", height, width)
+        return ImageProperties(image.format or "", height, width)
 
     @_bad_items
     def decode(self, content: bytes, decoding: Decoding) -> NDArray[np.uint8]:
@@ -200,9 +200,9 @@ class RawPixels:
         """Bytes of an image."""
         return self.height * self.width * self.channels
 
-    def probe(self, content: bytes, decoding: Decoding) -> Facts:
+    def probe(self, content: bytes, decoding: Decoding) -> ImageProperties:
         """The shape of all."""
-        return Facts("raw", self.height, self.width)
+        return ImageProperties("raw", self.height, self.width)
 
     @_bad_items
     def decode(self, content: bytes, decoding: Decoding) -> NDArray[np.uint8]:

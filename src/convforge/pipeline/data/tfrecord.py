@@ -30,7 +30,7 @@ class Chunk(NamedTuple):
     #: One value of the pixels of all images, or one for the file of each; a value is in parts.
     images: Sequence[Sequence[Buffer]]
     #: Classes `(n,)` int64, or targets `(n, targets)` float32.
-    answers: Labels
+    labels: Labels
     #: The examples' numbers within their split.
     indices: NDArray[np.int64]
 
@@ -68,10 +68,10 @@ def encode(chunk: Chunk) -> list[Buffer]:
     """
     features = _Features()
     feature = features.feature
-    if chunk.answers.dtype == np.int64:
-        feature["labels"].int64_list.value.extend(chunk.answers.tolist())
+    if chunk.labels.dtype == np.int64:
+        feature["labels"].int64_list.value.extend(chunk.labels.tolist())
     else:
-        feature["targets"].float_list.value.extend(chunk.answers.ravel().tolist())
+        feature["targets"].float_list.value.extend(chunk.labels.ravel().tolist())
     feature["indices"].int64_list.value.extend(chunk.indices.tolist())
     rest = features.SerializeToString(deterministic=True)
     values: list[Buffer] = []

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 
-def stamp(path: Path, *, follow_links: bool = False) -> str:
+def file_fingerprint(path: Path, *, follow_links: bool = False) -> str:
     """Another text whenever the file `path`, or a file in the folder `path`, is another.
 
     Args:

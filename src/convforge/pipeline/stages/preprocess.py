@@ -11,7 +11,7 @@ from convforge.pipeline.data.manifest import Manifest, is_prepared
 from convforge.pipeline.data.preparation.prepare import FORMAT, prepare
 from convforge.pipeline.data.preparation.sources import open_source
 from convforge.pipeline.filesystem import checksum
-from convforge.pipeline.filesystem.fingerprint import stamp
+from convforge.pipeline.filesystem.fingerprint import file_fingerprint
 from convforge.pipeline.pluralize import pluralize
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.project import project_root, resolve_path
@@ -75,8 +75,8 @@ def prepared(
     source = resolve_path(settings.path, root)
     follow = settings.follows_links
     paths = open_source(settings, source).paths
-    stamps = "".join(stamp(path, follow_links=follow) for path in paths)
-    what = f"{FORMAT}{settings.model_dump_json()}{stamps}"
+    fingerprints = "".join(file_fingerprint(path, follow_links=follow) for path in paths)
+    what = f"{FORMAT}{settings.model_dump_json()}{fingerprints}"
     key = checksum.of_text(what)
     folder = root / "outputs" / "data" / f"{settings.name}-{key[:16]}"
     if not is_prepared(folder):

@@ -33,16 +33,20 @@ from convforge.pipeline.data.preparation.index.item_index import Index
 from convforge.pipeline.data.preparation.index.items import Stored
 from convforge.pipeline.data.preparation.inspection import InspectionJob, inspect_items
 from convforge.pipeline.data.preparation.quality_report import find_class_problems
-from convforge.pipeline.data.preparation.ray_worker_pool import Common, RayWorkers, ray_workers
+from convforge.pipeline.data.preparation.ray_worker_pool import (
+    Common,
+    RayWorkerPool,
+    ray_worker_pool,
+)
 from convforge.pipeline.data.preparation.shard_plan import ShardPlan, ShardSpec, read_or_reason
 from convforge.pipeline.data.preparation.shard_writer import UNFINISHED, ShardReport, write_shard
 from convforge.pipeline.data.preparation.sources import Source, open_source
 from convforge.pipeline.data.preparation.split import SPLITS, assign
 from convforge.pipeline.data.preparation.summary import bad_items, summarise, write_records
-from convforge.pipeline.data.preparation.worker_pool import Workers, usable_cores, workers
+from convforge.pipeline.data.preparation.worker_pool import WorkerPool, usable_cores, worker_pool
 from convforge.pipeline.filesystem import checksum
 from convforge.pipeline.filesystem.atomic_folder import KEY, atomic_folder, locked
-from convforge.pipeline.filesystem.fingerprint import stamp
+from convforge.pipeline.filesystem.fingerprint import file_fingerprint
 from convforge.pipeline.pluralize import byte_size, pluralize
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.ray_cluster import RayCluster
@@ -136,8 +140,10 @@ def _no_room(out: Path, error: Exception) -> UnfinishedError:
 
 def _key(settings: DataSettings, source: Source) -> str:
     """What the unfinished work of another run must agree in to be continued."""
-    stamps = (stamp(path, follow_links=settings.follows_links) for path in source.paths)
-    parts = (_versions(), settings.model_dump_json(), *stamps)
+    fingerprints = (
+        file_fingerprint(path, follow_links=settings.follows_links) for path in source.paths
+    )
+    parts = (_versions(), settings.model_dump_json(), *fingerprints)
     return checksum.of_text(repr(parts))
 
 
@@ -203,11 +209,11 @@ class _Preparation:
 
     def _pool(
         self, processes: int | None, cluster: RayCluster | None
-    ) -> AbstractContextManager[Workers | RayWorkers]:
+    ) -> AbstractContextManager[WorkerPool | RayWorkerPool]:
         if cluster is None:
-            return workers(processes or self._worthwhile())
+            return worker_pool(processes or self._worthwhile())
         common = Common.here(self.folder, self.source.paths, _versions())
-        return ray_workers(cluster, common, _versions, processes)
+        return ray_worker_pool(cluster, common, _versions, processes)
 
     def _worthwhile(self) -> int:
         """As many processes as the work is worth."""
@@ -229,7 +235,7 @@ class _Preparation:
                 self.index.inspection.refuse_larger_contents(self.decoding.max_bytes)
                 self.index.set_fact("scanned", 1)
 
-    def _inspect(self, pool: Workers | RayWorkers) -> None:
+    def _inspect(self, pool: WorkerPool | RayWorkerPool) -> None:
         total = self.index.inspection.count_left()
         with self.progress.task("inspect", unit="images", total=total, closing=False) as task:
             for inspected in pool.run(inspect_items, self._inspection_jobs()):
@@ -306,7 +312,7 @@ class _Preparation:
             encoded=self.settings.store == "encoded",
         )
 
-    def _make_shards(self, pool: Workers | RayWorkers) -> dict[str, list[ShardReport]]:
+    def _make_shards(self, pool: WorkerPool | RayWorkerPool) -> dict[str, list[ShardReport]]:
         plan = self._plan()
         specs = plan.specs()
         reports = {}

@@ -1,4 +1,4 @@
-"""The machines of a Ray cluster at work on independent jobs, where `Workers` has this one's cores.
+"""The machines of a Ray cluster at work on independent jobs; `WorkerPool` has this one's cores.
 
 Plain tasks and not Ray Data: a shard is made and written by the same task, so nothing but its
 report would flow through a pipeline of blocks.
@@ -78,7 +78,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else -1
 
 
-class RayWorkers:
+class RayWorkerPool:
     """Runs jobs as tasks of a Ray cluster.
 
     Args:
@@ -138,12 +138,12 @@ class RayWorkers:
 
 
 @contextmanager
-def ray_workers(
+def ray_worker_pool(
     cluster: RayCluster, common: Common, versions: Callable[[], str], most: int | None
-) -> Iterator[RayWorkers]:
+) -> Iterator[RayWorkerPool]:
     """Workers on `cluster`, connected for as long as the block runs."""
     with cluster.connected() as ray:
-        yield RayWorkers(ray, common, versions, most)
+        yield RayWorkerPool(ray, common, versions, most)
 
 
 _checked: set[Common] = set()

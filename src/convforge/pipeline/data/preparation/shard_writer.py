@@ -51,7 +51,7 @@ class Example(NamedTuple):
     size: int
     locator: bytes
     #: The class, or the targets.
-    answer: int | tuple[float, ...]
+    label: int | tuple[float, ...]
     #: Its number within its split.
     number: int
 
@@ -155,8 +155,8 @@ def _write_record(chunk: Chunk, file: IO[bytes], report: ShardReport) -> None:
     report.records.append(Record(examples, report.bytes + HEAD_BYTES, length, checksum))
     report.examples += examples
     report.bytes += HEAD_BYTES + length + TAIL_BYTES
-    if chunk.answers.dtype == np.int64:
-        for label, count in zip(*np.unique(chunk.answers, return_counts=True), strict=True):
+    if chunk.labels.dtype == np.int64:
+        for label, count in zip(*np.unique(chunk.labels, return_counts=True), strict=True):
             label = int(label)
             report.class_counts[label] = report.class_counts.get(label, 0) + int(count)
 
@@ -207,7 +207,7 @@ def _chunk(
     pixels = [part.reshape(-1) for part in parts]
     return Chunk(
         [[content] for content in contents] if job.encoded else [pixels],
-        _answers([example.answer for example in examples]),
+        _labels([example.label for example in examples]),
         np.array([example.number for example in examples], np.int64),
     )
 
@@ -228,10 +228,10 @@ def _parts(images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
     return [np.stack(images[start : start + together]) for start in starts]
 
 
-def _answers(answers: Sequence[int | tuple[float, ...]]) -> Labels:
-    if isinstance(answers[0], tuple):
-        return np.array(answers, np.float32)
-    return np.array(answers, np.int64)
+def _labels(labels: Sequence[int | tuple[float, ...]]) -> Labels:
+    if isinstance(labels[0], tuple):
+        return np.array(labels, np.float32)
+    return np.array(labels, np.int64)
 
 
 def check_shape(shape: Sequence[int], wanted: Sequence[int]) -> None:

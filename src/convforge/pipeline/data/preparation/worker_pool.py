@@ -29,7 +29,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Workers:
+class WorkerPool:
     """Runs jobs in `number` processes, or in this one if that is 1.
 
     Processes and not threads: of a small image, more than half of the time is spent in Python.
@@ -92,9 +92,9 @@ class Workers:
 
 
 @contextmanager
-def workers(number: int) -> Iterator[Workers]:
+def worker_pool(number: int) -> Iterator[WorkerPool]:
     """Workers that end with the block, however that ends."""
-    pool = Workers(number)
+    pool = WorkerPool(number)
     try:
         yield pool
     finally:

@@ -61,9 +61,9 @@ def sample_classes(
     left = inf if most_bytes is None else most_bytes
     for chunk in read_chunks(folder, manifest, split):
         left -= chunk.images.nbytes
-        for label in np.unique(chunk.answers).tolist():
+        for label in np.unique(chunk.labels).tolist():
             wanted = per_class - len(kept[label])
-            for row in np.flatnonzero(chunk.answers == label)[:wanted]:
+            for row in np.flatnonzero(chunk.labels == label)[:wanted]:
                 kept[label].append(keep(chunk.images[row]))
                 missing -= 1
         if not missing or left <= 0:
@@ -82,7 +82,7 @@ def sample_targets(
     """The first `number` images and their targets; as good as drawn at random, see above."""
     kept: list[tuple[Kept, list[float]]] = []
     for chunk in read_chunks(folder, manifest, split):
-        pairs = zip(chunk.images, chunk.answers.tolist(), strict=True)
+        pairs = zip(chunk.images, chunk.labels.tolist(), strict=True)
         kept += ((keep(image), targets) for image, targets in islice(pairs, number - len(kept)))
         if len(kept) >= number:
             break

@@ -39,7 +39,7 @@ class Examples(NamedTuple):
     #: `(n, height, width, channels)` uint8.
     images: NDArray[np.uint8]
     #: Classes `(n,)` int64, or targets `(n, targets)` float32.
-    answers: Labels
+    labels: Labels
     #: Their numbers within the split `(n,)`: rising, with gaps where an item turned out bad.
     indices: NDArray[np.int64]
 
@@ -100,8 +100,8 @@ class ShardReader:
         size = int(np.prod(shape))
         start = pixels_at(record.length, size)
         data = self._content(file, number, record, start)
-        answers, indices = parse_numbers(data[start + size :].tobytes(), self._targets)
-        return Examples(data[start : start + size].reshape(shape), answers, indices)
+        labels, indices = parse_numbers(data[start + size :].tobytes(), self._targets)
+        return Examples(data[start : start + size].reshape(shape), labels, indices)
 
     def read_named(self, file: bytes, number: int) -> Examples:
         """As `read`, for TensorFlow, to which a text is bytes."""
@@ -123,7 +123,7 @@ class ShardReader:
                 images[place] = ImageFiles().decode(bytes(content), self._decoding)
             except BadItemError as error:
                 raise self._damaged(file) from error
-        return Examples(images, chunk.answers, chunk.indices)
+        return Examples(images, chunk.labels, chunk.indices)
 
     def _content(self, file: str, number: int, record: Record, aligned: int) -> NDArray[np.uint8]:
         """The bytes of a record, of which that at `aligned` lies at a multiple of _ALIGNMENT."""

@@ -234,8 +234,8 @@ class Stream:
         epoch = _DRAWS_IN_ORDER[split]
 
         def in_order(images: Any, labels: Any, indices: Any, *whole: Any) -> tuple[Any, ...]:
-            inputs, answers = example(epoch, images, labels, indices)
-            return _numbered(inputs, epoch, indices) if numbered else inputs, answers, *whole
+            inputs, labels = example(epoch, images, labels, indices)
+            return _numbered(inputs, epoch, indices) if numbered else inputs, labels, *whole
 
         batches = self._shared(batches).map(
             in_order,
