@@ -71,6 +71,15 @@ def test_items_are_counted_by_what_became_of_them(index: Index) -> None:
     assert (index.count(), index.total_bytes(), index.shards.bytes_of_all()) == (3, 60, 40)
 
 
+def test_what_is_left_to_inspect_comes_after_the_last_that_was(tmp_path: Path) -> None:
+    """One that came again would be inspected without end."""
+    index = Index(tmp_path / "index.sqlite")
+    index.add([Entry(f"{number}.png", 10, b"", "train", "cat") for number in range(3)])
+    assert [item.id for item in index.inspection.left_after(0, 2)] == [1, 2]
+    assert [item.id for item in index.inspection.left_after(2, 2)] == [3]
+    assert index.inspection.left_after(3, 2) == []
+
+
 def test_a_problem_is_of_the_item_that_it_is_said_of(index: Index) -> None:
     index.set_problems([(3, "is cut")])
     assert list(index.bad_items()) == [("cat/1.png", "is empty"), ("dog/0.png", "is cut")]
