@@ -18,6 +18,7 @@ import pytest
 
 from convforge.errors import InputError
 from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.filesystem.lock import BusyError
 from convforge.pipeline.progress import Progress, Verbosity
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.settings.tracking import MLflowTracking
@@ -25,7 +26,7 @@ from convforge.pipeline.stages.evaluate import evaluate
 from convforge.pipeline.stages.train import train
 from convforge.pipeline.tracking.journal import Journal
 from convforge.pipeline.tracking.mlflow_client import MLflowStore, open_client
-from convforge.pipeline.tracking.replay import BusyError, Replay
+from convforge.pipeline.tracking.replay import Replay
 from convforge.pipeline.tracking.store import artifact_location, store_of, tracking_uri
 from convforge.serving.predictor import load_predictor
 

@@ -14,6 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import convforge
+from convforge.pipeline.tracking.client import (
+    Figure,
+    OnRefusal,
+    RefusedError,
+    UnreachableError,
+)
 from convforge.pipeline.tracking.journal import PARENT_TAG
 from convforge.pipeline.tracking.sqlite_store import make_store
 from convforge.pipeline.tracking.store import Store, artifact_location, database_file, quiet_mlflow
@@ -26,7 +32,7 @@ _PARAM_LENGTH = 6000
 _TAG_LENGTH = 8000
 _KEY_LENGTH = 250
 _LABELS_A_REQUEST = 100
-METRICS_A_REQUEST = 1000
+_METRICS_A_REQUEST = 1000
 # Codes of answers that the same request would get again.
 _REFUSALS = (
     "INVALID_PARAMETER_VALUE",
@@ -51,14 +57,6 @@ _MODULES = (
     *("sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.sqlite.pysqlite"),
     *("alembic.command", "alembic.config"),
 )
-
-
-class UnreachableError(Exception):
-    """No answer, or one that says nothing about the request: try again later."""
-
-
-class RefusedError(Exception):
-    """The store does not want this, however often it is sent."""
 
 
 @contextmanager
@@ -147,9 +145,11 @@ def experiment_id(client: Any, name: str, uri: str) -> str:
 
 
 class MLflowStore:
-    """A store, opened at the first request.
+    """A `TrackingClient` of MLflow.
 
-    Every method raises `RefusedError` or `UnreachableError`.
+    Args:
+        store: the address, and the experiment that runs belong to.
+        warn: told of a half-made database that was put aside.
     """
 
     def __init__(self, store: Store, warn: Callable[[str], None]) -> None:
@@ -157,6 +157,25 @@ class MLflowStore:
         self._warn = warn
         self._client: Any = None
         self._experiment: str | None = None
+
+    @property
+    def uri(self) -> str:
+        """The store's address."""
+        return self.store.uri
+
+    @property
+    def is_local(self) -> bool:
+        """Whether no network is between us and it."""
+        return self.store.is_local
+
+    @property
+    def figures_a_request(self) -> int:
+        """MLflow's own limit."""
+        return _METRICS_A_REQUEST
+
+    def prepare(self) -> None:
+        """Import MLflow, on the main thread."""
+        import_mlflow(self.uri)
 
     @property
     def client(self) -> Any:
@@ -197,20 +216,39 @@ class MLflowStore:
                 if not token:
                     return runs
 
-    def create(self, key: str, name: str, time: int, tags: Mapping[str, str]) -> str:
-        """A new run; if no answer comes, there may be one all the same."""
-        with answers():
-            run = self.client.create_run(
-                self.experiment, time, tags={**tags, KEY_TAG: key}, run_name=name
-            )
-            return str(run.info.run_id)
+    def begin(
+        self, key: str, *, name: str, time: int, tags: Mapping[str, str], completes: str | None
+    ) -> tuple[str, bool]:
+        """The run with this key, and whether it is new."""
+        there = [str(run.info.run_id) for run in self.runs_with(key)]
+        if there:
+            run_id = completes if completes and completes in there else there[0]
+            if completes is None:
+                self.reopen(run_id)
+            return run_id, False
+        # If no answer comes, there may be one all the same.
+        try:
+            with answers():
+                run = self.client.create_run(
+                    self.experiment,
+                    time,
+                    tags={**self._with_parent(tags), KEY_TAG: key},
+                    run_name=name,
+                )
+        except RefusedError as error:
+            # Without a run nothing can be sent: wait for a better day.
+            raise UnreachableError(str(error)) from error
+        return str(run.info.run_id), True
 
-    def remove_others(self, key: str, run_id: str) -> None:
-        """Delete what a request for a run, believed lost and sent again, has left under `key`."""
+    def remove_repeats(self, key: str, run_id: str, model_id: str | None) -> None:
+        """Delete the runs and models of requests that were believed lost and sent again."""
         with answers():
             for run in self.runs_with(key):
                 if run.info.run_id != run_id:
                     self.client.delete_run(run.info.run_id)
+            for model in self._models(run_id) if model_id else []:
+                if model.model_id != model_id:
+                    self.client.delete_logged_model(model.model_id)
 
     def adopt(self, key: str, run_id: str) -> None:
         """Make `run_id` the parent of the runs that name `key` and came before it."""
@@ -219,7 +257,12 @@ class MLflowStore:
                 if MLFLOW_PARENT not in child.data.tags:
                     self.client.set_tag(child.info.run_id, MLFLOW_PARENT, run_id)
 
-    def parent_id(self, name: str) -> str | None:
+    def _with_parent(self, tags: Mapping[str, str]) -> Mapping[str, str]:
+        """`tags`, and the one by which MLflow finds a run's parent, once the store has it."""
+        parent = self._parent_id(tags[PARENT_TAG]) if PARENT_TAG in tags else None
+        return {**tags, MLFLOW_PARENT: parent} if parent else tags
+
+    def _parent_id(self, name: str) -> str | None:
         """The run whose key, or whose id, is `name`; None while the store has it not."""
         found = self.runs_with(name)
         if found:
@@ -233,7 +276,8 @@ class MLflowStore:
         from mlflow.entities import Param, RunTag
 
         short = {key[:_KEY_LENGTH]: str(value)[:_PARAM_LENGTH] for key, value in params.items()}
-        texts = {key[:_KEY_LENGTH]: value[:_TAG_LENGTH] for key, value in tags.items()}
+        labels = self._with_parent(tags)
+        texts = {key[:_KEY_LENGTH]: value[:_TAG_LENGTH] for key, value in labels.items()}
         sent = [Param(key, value) for key, value in short.items()]
         for part in _parts(sent):
             _one_by_one(part, lambda some: self._batch(run_id, params=some), refused)
@@ -244,8 +288,11 @@ class MLflowStore:
         with answers():
             self.client.log_batch(run_id, **what)
 
-    def metrics(self, run_id: str, metrics: Sequence[Any], refused: OnRefusal) -> None:
-        """At most `METRICS_A_REQUEST` figures; a store drops rows that it has."""
+    def metrics(self, run_id: str, figures: Sequence[Figure], refused: OnRefusal) -> None:
+        """At most `figures_a_request` figures; a store drops rows that it has."""
+        from mlflow.entities import Metric
+
+        metrics = [Metric(each.name, each.value, each.time, each.step) for each in figures]
         _one_by_one(metrics, lambda some: self._batch(run_id, metrics=some), refused)
 
     def history(self, run_id: str, name: str) -> dict[int, float]:
@@ -345,14 +392,7 @@ class MLflowStore:
             self.client.search_logged_models([self.experiment], f"source_run_id = '{run_id}'")
         )
 
-    def remove_other_models(self, run_id: str, model_id: str) -> None:
-        """Delete what a request for a model, believed lost and sent again, has left."""
-        with answers():
-            for model in self._models(run_id):
-                if model.model_id != model_id:
-                    self.client.delete_logged_model(model.model_id)
-
-    def terminate(self, run_id: str, status: str, time: int) -> None:
+    def end(self, run_id: str, status: str, time: int) -> None:
         """The run has ended."""
         with answers():
             self.client.set_terminated(run_id, status, time)
@@ -367,10 +407,6 @@ def _serving_requirements() -> list[str]:
     """What the logged model needs to answer; any backend of Keras would do."""
     keras, backend = (f"{name}=={version(name)}" for name in ("keras", "tensorflow"))
     return [f"convforge[serve]=={convforge.__version__}", keras, backend]
-
-
-#: What was refused, and why.
-OnRefusal = Callable[[str, str], None]
 
 
 def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.project import workspace_root
+from convforge.pipeline.tracking.clients import Clients
 from convforge.pipeline.tracking.journal import FILE_NAME, Journal
 from convforge.pipeline.tracking.old_credentials import take_from_journal
-from convforge.pipeline.tracking.queue import Clients, Queue
+from convforge.pipeline.tracking.queue import Queue
 from convforge.pipeline.tracking.replay import RUN_FILE, Replay, State
 from convforge.pipeline.tracking.store import Store
 
@@ -71,7 +72,7 @@ def _oldest_first(journals: Iterator[Journal]) -> list[Journal]:
 
 def deliveries(
     journals: Sequence[Journal],
-    remotes: Clients,
+    clients: Clients,
     progress: Progress,
     uri: str | None = None,
 ) -> list[Replay]:
@@ -82,7 +83,7 @@ def deliveries(
         first = journal.first
         assert first is not None
         store = Store(uri or first.content["uri"], first.content["experiment"])
-        found.append(Replay(journal, remotes.of(store), warn=progress.warn, say=progress.say))
+        found.append(Replay(journal, clients.of(store), warn=progress.warn, say=progress.say))
     return found
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 
+from convforge.pipeline.filesystem.lock import BusyError
 from convforge.pipeline.progress import Progress
-from convforge.pipeline.tracking.mlflow_client import MLflowStore, UnreachableError
-from convforge.pipeline.tracking.replay import BusyError, Replay
-from convforge.pipeline.tracking.store import Store
+from convforge.pipeline.tracking.client import UnreachableError
+from convforge.pipeline.tracking.replay import Replay
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
@@ -18,22 +18,6 @@ _BUSY_PAUSE = 0.3
 # How often a store that has answered before is tried in a row when time is short; one that never
 # has is tried once.
 _LAST_TRIES = 4
-
-
-class Clients:
-    """One client for each store, however many runs go there.
-
-    Args:
-        warn: told what a person should know of a store.
-    """
-
-    def __init__(self, warn: Callable[[str], None]) -> None:
-        self._warn = warn
-        self._remotes: dict[Store, MLflowStore] = {}
-
-    def of(self, store: Store) -> MLflowStore:
-        """The store's."""
-        return self._remotes.setdefault(store, MLflowStore(store, self._warn))
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""From a run's journal to MLflow: each event once, however often the process is killed."""
+"""From a run's journal to a store: each event once, however often the process is killed."""
 
 from __future__ import annotations
 
@@ -8,28 +8,24 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, Any
 
 from convforge.pipeline.credentials import separate
 from convforge.pipeline.filesystem.atomic_file import write_text
-from convforge.pipeline.tracking.journal import PARENT_TAG, Event, Journal
-from convforge.pipeline.tracking.mlflow_client import (
-    METRICS_A_REQUEST,
-    MLFLOW_PARENT,
-    MLflowStore,
+from convforge.pipeline.filesystem.lock import BusyError, hold
+from convforge.pipeline.tracking.client import (
+    Figure,
     RefusedError,
-    UnreachableError,
+    TrackingClient,
 )
+from convforge.pipeline.tracking.journal import Event, Journal
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 RUN_FILE = "run.json"
 _LOCK = ".delivery.lock"
 SWEEP_TAG = "convforge.sweep"
-
-
-class BusyError(Exception):
-    """Another process delivers this journal."""
 
 
 @dataclass
@@ -74,7 +70,7 @@ class Replay:
 
     Args:
         journal: of the run.
-        remote: the store.
+        client: of the store.
         warn: told what the store refuses.
         say: told what a person should know.
     """
@@ -82,16 +78,16 @@ class Replay:
     def __init__(
         self,
         journal: Journal,
-        remote: MLflowStore,
+        client: TrackingClient,
         *,
         warn: Callable[[str], None],
         say: Callable[[str], None],
     ) -> None:
         self.journal = journal
-        self.remote = remote
+        self.client = client
         self.state = State.read(journal.folder)
         self._warn, self._say = warn, say
-        self._lock = FileLock(journal.folder / _LOCK, thread_local=False)
+        self._lock: FileLock | None = None
         self._checked = False
         # Figures that the run had before this object sent it any, by name and step; one that this
         # object has created had none.
@@ -102,7 +98,7 @@ class Replay:
     @property
     def uri(self) -> str:
         """The store's address."""
-        return self.remote.store.uri
+        return self.client.uri
 
     @property
     def waiting(self) -> int:
@@ -134,7 +130,7 @@ class Replay:
             self._check()
             events = self._next()
         if self.state.closed:
-            self._allowed("its status", lambda: self.remote.reopen(self._run))
+            self._allowed("its status", lambda: self.client.reopen(self._run))
             self.state.closed = None
         if events[0].kind == "metrics":
             self._metrics(events)
@@ -150,19 +146,18 @@ class Replay:
 
     def release(self) -> None:
         """Let another process deliver."""
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def _take(self) -> None:
-        if self._lock.is_locked:
+        if self._lock is not None:
             return
-        try:
-            if not self.journal.path.is_file():
-                raise BusyError  # Delivered by another, and removed.
-            self._lock.acquire(blocking=False)
-        except Timeout:
-            raise BusyError from None
         if not self.journal.path.is_file():
-            self._lock.release()
+            raise BusyError  # Delivered by another, and removed.
+        self._lock = hold(self.journal.folder / _LOCK)
+        if not self.journal.path.is_file():
+            self.release()
             shutil.rmtree(self.journal.folder, ignore_errors=True)
             raise BusyError
         self.state = State.read(self.journal.folder)
@@ -176,7 +171,7 @@ class Replay:
         figures = 0
         for event in self.journal.events(self.state.delivered):
             figures += len(event.content["values"]) if event.kind == "metrics" else 0
-            if events and (event.kind != "metrics" or figures > METRICS_A_REQUEST):
+            if events and (event.kind != "metrics" or figures > self.client.figures_a_request):
                 break
             events.append(event)
             if event.kind != "metrics":
@@ -185,7 +180,7 @@ class Replay:
 
     def _check(self) -> None:
         """Start over where the store has lost the run, as a database made anew."""
-        if self.state.run_id and not self.remote.exists(self.state.run_id):
+        if self.state.run_id and not self.client.exists(self.state.run_id):
             self.state = State(key=self.journal.key, tracking_uri=self.uri)
             self._had = {}
         self._checked = True
@@ -204,25 +199,14 @@ class Replay:
     def _begin(self, event: Event) -> None:
         content = event.content
         key, tags = content["key"], dict(content["tags"])
-        if PARENT_TAG in tags:
-            parent = self.remote.parent_id(tags[PARENT_TAG])
-            tags |= {MLFLOW_PARENT: parent} if parent else {}
-        there = [run.info.run_id for run in self.remote.runs_with(key)]
-        if there:
-            self.state.run_id = self._completes if self._completes in there else there[0]
-            if self._completes is None:
-                self.remote.reopen(self._run)
-        else:
-            try:
-                self.state.run_id = self.remote.create(key, content["name"], event.time, tags)
-            except RefusedError as error:
-                # Without a run nothing can be sent: wait for a better day.
-                raise UnreachableError(str(error)) from error
-            self._created = True
+        self.state.run_id, self._created = self.client.begin(
+            key, name=content["name"], time=event.time, tags=tags, completes=self._completes
+        )
+        if self._created:
             self._tell_of_own_run()
         self.state.key = key
         self.state.write(self.journal.folder)
-        self.remote.label(self._run, content["params"], tags, self._refuse)
+        self.client.label(self._run, content["params"], tags, self._refuse)
 
     def _tell_of_own_run(self) -> None:
         if self._completes is None:
@@ -235,28 +219,26 @@ class Replay:
         self._say(f"{why}; the evaluation is a run of its own, {self._run}")
 
     def _tags(self, event: Event) -> None:
-        self.remote.label(self._run, {}, event.content["tags"], self._refuse)
+        self.client.label(self._run, {}, event.content["tags"], self._refuse)
 
     def _dataset(self, event: Event) -> None:
-        self._allowed("the data set", lambda: self.remote.dataset(self._run, event.content))
+        self._allowed("the data set", lambda: self.client.dataset(self._run, event.content))
 
     def _metrics(self, events: list[Event]) -> None:
-        from mlflow.entities import Metric
-
         figures = [
-            Metric(name, value, event.time, event.content["step"])
+            Figure(name, value, event.time, event.content["step"])
             for event in events
             for name, value in event.content["values"].items()
             if self._is_new(name, event.content["step"], value)
         ]
-        self.remote.metrics(self._run, figures, self._refuse)
+        self.client.metrics(self._run, figures, self._refuse)
 
     def _is_new(self, name: str, step: int, value: float) -> bool:
         """Whether the run lacks the figure; a resumed run repeats steps, at another time."""
         if self._created:
             return True
         if name not in self._had:
-            self._had[name] = self.remote.history(self._run, name)
+            self._had[name] = self.client.history(self._run, name)
         known = self._had[name]
         return step not in known or (self._completes is not None and known[step] != value)
 
@@ -264,14 +246,14 @@ class Replay:
         path = self.journal.folder / event.content["path"]
         self._allowed(
             event.content["path"],
-            lambda: self.remote.artifact(self._run, path, event.content["folder"]),
+            lambda: self.client.artifact(self._run, path, event.content["folder"]),
         )
 
     def _model(self, event: Event) -> None:
         path = self.journal.folder / event.content["path"]
 
         def log() -> None:
-            steps = self.remote.model(
+            steps = self.client.model(
                 self._run, path, event.content["signature"], self.state.model_id
             )
             for model_id in steps:
@@ -281,21 +263,19 @@ class Replay:
         self._allowed("the model", log)
 
     def _resume(self, event: Event) -> None:
-        self._allowed("its status", lambda: self.remote.reopen(self._run))
+        self._allowed("its status", lambda: self.client.reopen(self._run))
 
     def _end(self, event: Event) -> None:
         self._terminate(event.content["status"], event.time)
 
     def _terminate(self, status: str, time: int) -> None:
-        self._allowed("its status", lambda: self.remote.terminate(self._run, status, time))
+        self._allowed("its status", lambda: self.client.end(self._run, status, time))
         first = self._first or self.journal.first
         if self._completes is not None or first is None:
             return
-        self.remote.remove_others(str(first.content["key"]), self._run)
-        if self.state.model_id:
-            self.remote.remove_other_models(self._run, self.state.model_id)
+        self.client.remove_repeats(str(first.content["key"]), self._run, self.state.model_id)
         if SWEEP_TAG in first.content["tags"]:
-            self.remote.adopt(str(first.content["key"]), self._run)
+            self.client.adopt(str(first.content["key"]), self._run)
 
     def _close(self) -> bool:
         """A run whose process died without a word is not running any more."""

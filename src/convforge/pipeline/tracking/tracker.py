@@ -7,10 +7,9 @@ from pathlib import Path
 
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.settings.tracking import MLflowTracking, TrackingSettings
+from convforge.pipeline.tracking.clients import Clients
 from convforge.pipeline.tracking.journal import Journal
-from convforge.pipeline.tracking.mlflow_client import import_mlflow
 from convforge.pipeline.tracking.outbox import deliveries, open_journal, settle, tidy, waiting
-from convforge.pipeline.tracking.queue import Clients
 from convforge.pipeline.tracking.replay import Replay, State
 from convforge.pipeline.tracking.store import Store, store_of
 from convforge.pipeline.tracking.uploader import Uploader
@@ -71,19 +70,19 @@ class Tracker:
             for journal in waiting(self._root)
             if journal.key == self.key and journal.folder != self.journal.folder
         ]
-        remotes = Clients(self._progress.warn)
-        self._own = deliveries([*before, self.journal], remotes, self._progress)
+        clients = Clients(self._progress.warn)
+        self._own = deliveries([*before, self.journal], clients, self._progress)
         folders = {delivery.journal.folder for delivery in self._own}
 
         def earlier() -> list[Replay]:
             others = [item for item in waiting(self._root) if item.folder not in folders]
-            return deliveries(others, remotes, self._progress)
+            return deliveries(others, clients, self._progress)
 
         self._progress.detail("tracking: imports MLflow")
         # Of earlier runs' stores too: the thread must not import beside the training.
-        others = {item.first.content["uri"] for item in waiting(self._root) if item.first}
-        for uri in {self.store.uri, *others}:
-            import_mlflow(uri)
+        begun = [item.first.content for item in waiting(self._root) if item.first]
+        for store in {self.store, *(Store(each["uri"], each["experiment"]) for each in begun)}:
+            clients.of(store).prepare()
         self._sender = Uploader(
             self._own, earlier, self._progress, self._settings.patience, tidy(self._root)
         )

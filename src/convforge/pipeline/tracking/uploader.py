@@ -85,7 +85,7 @@ class Uploader:
                 delivery.release()
 
     def _limit(self) -> float:
-        local = all(delivery.remote.store.is_local for delivery in self._own)
+        local = all(delivery.client.is_local for delivery in self._own)
         return max(self._patience, _LOCAL_SECONDS) if local else self._patience
 
     def _done(self, delivery: Replay) -> None:
