@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from convforge.pipeline.commands.parser import OVERRIDES, command
+from convforge.pipeline.project import project_root
 from convforge.pipeline.stages.entry import progress_of
 
 
@@ -30,7 +31,6 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    from convforge.pipeline.project import project_root
     from convforge.pipeline.stages.compose import compose, difference
 
     root = project_root()

@@ -9,6 +9,7 @@ from typing import Any
 
 from convforge.errors import InputError
 from convforge.pipeline.commands.parser import command
+from convforge.pipeline.project import project_root
 from convforge.pipeline.stages.entry import progress_of
 
 
@@ -36,7 +37,6 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     from convforge.pipeline.data.preparation.sources.downloads import DATA_SETS, fetch
-    from convforge.pipeline.project import project_root
 
     name, progress = arguments.data_set, progress_of(arguments)
     if name not in DATA_SETS:

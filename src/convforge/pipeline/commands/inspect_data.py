@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from convforge.errors import InputError
 from convforge.pipeline.commands.parser import OVERRIDES, command, worker_pool_options
 from convforge.pipeline.pluralize import pluralize
+from convforge.pipeline.project import project_root, resolve_path
 from convforge.pipeline.stages.entry import add_workers, progress_of
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     from convforge.pipeline.data.manifest import Manifest
-    from convforge.pipeline.project import project_root, resolve_path
     from convforge.pipeline.report.data_card import is_own, report_data
     from convforge.pipeline.report.tables import print_inspection
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from convforge.errors import InputError
 from convforge.pipeline.commands.parser import command
+from convforge.pipeline.printable import one_line, printable
 
 
 def add(commands: Any) -> None:
@@ -31,7 +32,6 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(f"--top={arguments.top} is not allowed: give a number ≥ 1")
     import numpy as np
 
-    from convforge.pipeline.printable import one_line, printable
     from convforge.serving.predictor import open_model, read_image
 
     model = open_model(arguments.model)

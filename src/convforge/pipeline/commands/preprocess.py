@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from convforge.pipeline.commands.parser import OVERRIDES, command, worker_pool_options
+from convforge.pipeline.project import project_root
 from convforge.pipeline.stages.entry import add_workers, progress_of
 
 
@@ -30,7 +31,6 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     from convforge.pipeline.composition import compose_config, settings_of
-    from convforge.pipeline.project import project_root
     from convforge.pipeline.stages.preprocess import prepared, preprocess
 
     root = project_root()

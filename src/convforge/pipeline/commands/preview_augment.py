@@ -8,7 +8,9 @@ from typing import Any
 
 from convforge.errors import InputError
 from convforge.pipeline.commands.parser import OVERRIDES, command
+from convforge.pipeline.project import project_root
 from convforge.pipeline.stages.entry import progress_of
+from convforge.pipeline.training.backend import import_keras
 
 
 def add(commands: Any) -> None:
@@ -43,9 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(f"--out={arguments.out} is not allowed: give a name that ends in .png")
     from convforge.pipeline.composition import compose_config, settings_of
     from convforge.pipeline.data.manifest import Manifest
-    from convforge.pipeline.project import project_root
     from convforge.pipeline.stages.preprocess import prepared
-    from convforge.pipeline.training.backend import import_keras
 
     root, progress = project_root(), progress_of(arguments)
     settings = settings_of(compose_config(root, arguments.overrides))

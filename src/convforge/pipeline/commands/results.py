@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from convforge.pipeline.commands.parser import command
+from convforge.pipeline.project import project_root
 
 
 def add(commands: Any) -> None:
@@ -15,7 +16,6 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    from convforge.pipeline.project import project_root
     from convforge.pipeline.report.results import results
 
     print(results(project_root()))

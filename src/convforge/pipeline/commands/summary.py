@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from convforge.errors import InputError
 from convforge.pipeline.commands.parser import OVERRIDES, command
+from convforge.pipeline.project import project_root
 
 if TYPE_CHECKING:
     from convforge.pipeline.settings.run import Settings
@@ -47,7 +48,6 @@ def _image_shape(text: str) -> tuple[int, ...]:
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     from convforge.pipeline.composition import compose_config, settings_of
-    from convforge.pipeline.project import project_root
     from convforge.pipeline.report.tables import print_costs, times
 
     settings = settings_of(compose_config(project_root(), arguments.overrides))

@@ -11,6 +11,7 @@ from typing import Any
 from convforge.errors import InputError
 from convforge.pipeline.commands.parser import command
 from convforge.pipeline.credentials import redacted_uri
+from convforge.pipeline.project import project_root
 from convforge.pipeline.stages.entry import progress_of
 
 
@@ -39,7 +40,6 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    from convforge.pipeline.project import project_root
     from convforge.pipeline.tracking.outbox import sync
     from convforge.pipeline.tracking.store import given_uri
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from convforge.errors import InputError
 from convforge.pipeline.commands.parser import OVERRIDES, command
+from convforge.pipeline.project import project_root
 from convforge.pipeline.stages.entry import progress_of
 
 
@@ -22,7 +23,6 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     from convforge.pipeline.composition import compose_config, settings_of
-    from convforge.pipeline.project import project_root
     from convforge.pipeline.tracking.store import store_of
     from convforge.pipeline.tracking.ui_server import serve
 
