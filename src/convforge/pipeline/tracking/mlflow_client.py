@@ -232,7 +232,8 @@ class MLflowStore:
                 run = self.client.create_run(
                     self.experiment,
                     time,
-                    tags={**self._with_parent(tags), KEY_TAG: key},
+                    # Its parent comes with its labels.
+                    tags={**tags, KEY_TAG: key},
                     run_name=name,
                 )
         except RefusedError as error:

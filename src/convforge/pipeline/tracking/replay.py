@@ -13,11 +13,7 @@ from typing import TYPE_CHECKING, Any
 from convforge.pipeline.credentials import separate
 from convforge.pipeline.filesystem.atomic_file import write_text
 from convforge.pipeline.filesystem.lock import BusyError, hold
-from convforge.pipeline.tracking.client import (
-    Figure,
-    RefusedError,
-    TrackingClient,
-)
+from convforge.pipeline.tracking.client import Figure, RefusedError, TrackingClient
 from convforge.pipeline.tracking.journal import Event, Journal
 
 if TYPE_CHECKING:
@@ -198,11 +194,12 @@ class Replay:
 
     def _begin(self, event: Event) -> None:
         content = event.content
-        key, tags = content["key"], dict(content["tags"])
-        self.state.run_id, self._created = self.client.begin(
+        key, tags = content["key"], content["tags"]
+        self.state.run_id, is_new = self.client.begin(
             key, name=content["name"], time=event.time, tags=tags, completes=self._completes
         )
-        if self._created:
+        if is_new:
+            self._created = True
             self._tell_of_own_run()
         self.state.key = key
         self.state.write(self.journal.folder)
