@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
-
-import convforge
-
-SOURCE = Path(convforge.__file__).parent
+from source_imports import MODULES, SOURCE, imports, module_of
 
 # From the ground up. A room is a folder, or a file that lies beside the rooms of its half. What
 # stands on one line is on one floor: these know nothing of one another.
@@ -45,34 +41,10 @@ FLOORS = (
 )
 
 
-def _modules() -> dict[str, Path]:
-    """Every module by its full name."""
-    return {
-        ".".join(("convforge", *file.relative_to(SOURCE).with_suffix("").parts)).removesuffix(
-            ".__init__"
-        ): file
-        for file in sorted(SOURCE.rglob("*.py"))
-    }
-
-
-MODULES = _modules()
-
-
 def imported(file: Path) -> set[str]:
     """The project's modules that a file imports, in functions and under TYPE_CHECKING too."""
-    names = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}:{node.lineno} imports relatively"
-            names += [f"{node.module}.{alias.name}" for alias in node.names]
-    found = set()
-    for name in names:
-        while name and name not in MODULES:
-            name = name.rpartition(".")[0]
-        found.add(name)
-    return found - {"", "convforge"}
+    found = {module_of(name) for statement in imports(file) for name in statement.names}
+    return {module for module in found if module not in (None, "convforge")}
 
 
 IMPORTS = {module: imported(file) - {module} for module, file in MODULES.items()}

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-import convforge
-
-SOURCE = Path(convforge.__file__).parent
+from source_imports import MODULES, SOURCE, imports, module_of
 
 LIBRARY = ["geometry", "layers", "losses", "optimizers", "augment", "models"]
 # What the library's parts may import of one another.
@@ -26,19 +22,6 @@ ALLOWED = {
 }
 # Backends that a file may import, since it is itself imported on that backend only.
 BACKEND_FILES = {"jax_convolution.py": {"jax"}, "torch_step.py": {"torch"}}
-
-
-def _imports(file: Path) -> set[str]:
-    """Every module that a file imports, in functions and under TYPE_CHECKING too."""
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file.name}:{node.lineno} imports relatively"
-            assert node.module is not None
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
 
 
 def _part(module: str) -> str | None:
@@ -58,11 +41,52 @@ def _files(part: str) -> list[Path]:
 def test_the_library_half_imports_keras_numpy_and_nothing_of_the_pipeline(part: str) -> None:
     for file in _files(part):
         allowed = {"convforge", "keras", "numpy"} | BACKEND_FILES.get(file.name, set())
-        for module in _imports(file):
+        for module in sum((statement.names for statement in imports(file)), ()):
             package = module.split(".")[0]
             assert package in allowed | sys.stdlib_module_names, f"{file.name}: {module}"
             own = _part(module)
             assert own in {None, part, *ALLOWED[part]}, f"{file.name} imports {module}"
+
+
+# Imports in a function that bring no package, and why they are there.
+BRING_NOTHING = {
+    "convforge.augment.layer": "Keras, being imported, imports this file, and may define it itself",
+    "convforge.pipeline.training.distribution.keras_internals": "a module of one backend of Keras",
+}
+
+
+def _packages(names: set[str], seen: set[str]) -> set[str]:
+    """The packages of others that importing these brings; `seen` are own modules passed by."""
+    found = set()
+    for name in names:
+        own = module_of(name)
+        if own is None:
+            found |= {name.split(".")[0]} - sys.stdlib_module_names
+        elif own not in seen:
+            seen.add(own)
+            at_once = [
+                some.names
+                for some in imports(MODULES[own])
+                if not some.in_function and not some.for_types
+            ]
+            found |= _packages({own.rpartition(".")[0], *sum(at_once, ())} - {""}, seen)
+    return found
+
+
+def _brings_nothing(module: str) -> list[tuple[str, ...]]:
+    """The imports in functions of `module` that bring no package but what it has by then."""
+    at_start = _packages({module}, set())
+    return [
+        late.names
+        for late in imports(MODULES[module])
+        if late.in_function and not _packages(set(late.names), set()) - at_start
+    ]
+
+
+def test_an_import_in_a_function_saves_a_package_at_the_start() -> None:
+    """All others stand at the top, where a reader and every tool looks for them."""
+    needless = {module: _brings_nothing(module) for module in MODULES}
+    assert {module for module, names in needless.items() if names} == BRING_NOTHING.keys()
 
 
 def _run(code: str, **environment: str) -> str:

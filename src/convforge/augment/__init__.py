@@ -14,6 +14,7 @@ how far an image was turned.
 `convforge.pipeline.data.reading.tensorflow_ops` runs inside `tf.data` whichever backend Keras has.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from convforge.augment.settings import Augmentation
@@ -52,6 +53,4 @@ def __getattr__(name: str) -> Any:
     # Keras takes seconds to import, and a config is checked without it.
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

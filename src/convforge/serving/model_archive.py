@@ -19,6 +19,8 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any
 
+import numpy as np
+
 from convforge.errors import InputError
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
@@ -239,7 +241,6 @@ class ModelArchive:
 
     def _check_layer(self, layer: Any) -> None:
         import keras
-        import numpy as np
 
         try:
             maps = [tensor.shape[1:] for tensor in keras.tree.flatten(layer.output)]

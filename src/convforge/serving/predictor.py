@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from convforge.augment.window import centre_window
 from convforge.errors import BadItemError, InputError
+from convforge.quiet_start import import_quietly
 from convforge.serving.decode import Decoding, ImageFiles
 from convforge.serving.model_archive import ModelArchive
 from convforge.serving.model_card import CARD, ModelCard, read_card, write_card
@@ -93,8 +94,6 @@ class StoredModel:
         Raises:
             InputError: its archive holds what no layer can be built from.
         """
-        from convforge.quiet_start import import_quietly
-
         import_quietly("keras")
         return Predictor(self.archive.load(len(self.card.outputs)), self.card)
 

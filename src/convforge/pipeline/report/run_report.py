@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from convforge.augment.settings import Augmentation
 from convforge.pipeline.data.manifest import FILE_NAME, Manifest
+from convforge.pipeline.report.data_card import report_data
 
 if TYPE_CHECKING:
     import keras
@@ -25,8 +26,6 @@ def of_data(data: Path, manifest: Manifest, folder: Path, source: Path) -> list[
     Returns:
         The files written.
     """
-    from convforge.pipeline.report.data_card import report_data
-
     files = report_data(data, manifest, folder, source, most_bytes=_MOST_SHOWN_BYTES)
     # It names every image that was left out, the card a few of each kind.
     return [*files, Path(shutil.copy2(data / FILE_NAME, folder))]

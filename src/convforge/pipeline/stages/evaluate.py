@@ -18,12 +18,14 @@ from convforge.pipeline.metrics import achieved
 from convforge.pipeline.pluralize import pluralize
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.project import project_root, resolve_path
+from convforge.pipeline.report import run_report
 from convforge.pipeline.run_folder import EvaluationFolder, RunFolder
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.settings.tracking import MLflowTracking
 from convforge.pipeline.stages.entry import run_stage, stage_parser
 from convforge.pipeline.tracking.replay import State
 from convforge.pipeline.tracking.tracker import Tracker
+from convforge.pipeline.training import backend
 from convforge.serving.predictor import Predictor, load_predictor
 
 if TYPE_CHECKING:
@@ -46,7 +48,6 @@ def evaluate(
         InputError: no model in `run`, or `data` is not what it was trained on.
     """
     from convforge.pipeline.report.evaluation import describe_classes, describe_numbers
-    from convforge.pipeline.training import backend
 
     manifest = matching_manifest(settings.data, data)
     if not manifest.splits["test"].examples:
@@ -127,8 +128,6 @@ def _draw_run(
     source: Path,
 ) -> tuple[list[Path], list[Path]]:
     """The data's card and sheets, and the training's pictures, into `folder`."""
-    from convforge.pipeline.report import run_report
-
     of_data = run_report.of_data(stream.folder, stream.manifest, folder.data, source)
     pictures = run_report.of_training(
         predictor.model,

@@ -32,21 +32,25 @@ from convforge.pipeline.tracking.journal import Journal
 from convforge.pipeline.tracking.provenance import provenance_tags
 from convforge.pipeline.tracking.replay import RUN_FILE
 from convforge.pipeline.tracking.tracker import Tracker
+from convforge.pipeline.training import backend
+from convforge.pipeline.training.distribution.ray_train import on_ray
+from convforge.pipeline.training.distribution.setup import Part, check_backend, distributed
+from convforge.pipeline.training.resume.checkpoints import Checkpoints
 from convforge.pipeline.training.resume.resumable import (
     OTHER_CODE_TAG,
     ResumableRun,
     forget_at_exit,
     resumable_run,
 )
+from convforge.serving.model_card import ModelCard
+from convforge.serving.predictor import save_model
 
 if TYPE_CHECKING:
     import keras
 
     from convforge.augment.settings import Augmentation
     from convforge.pipeline.data.reading.stream import Stream
-    from convforge.pipeline.training.distribution.setup import Part
     from convforge.pipeline.training.objective import Targets
-    from convforge.serving.model_card import ModelCard
 
 
 @dataclass(frozen=True)
@@ -106,15 +110,10 @@ def train(
     if not isinstance(settings.distribute, RayDistribution):
         return _train_here(settings, data, out, root, label, report, progress)
 
-    from convforge.pipeline.training import backend
-
     matching_manifest(settings.data, data)
     backend.import_keras(progress)
 
     import keras
-
-    from convforge.pipeline.training.distribution.ray_train import on_ray
-    from convforge.pipeline.training.distribution.setup import check_backend
 
     check_backend(settings, keras.config.backend())
     root = root.resolve()
@@ -132,12 +131,8 @@ def _train_here(
     progress: Progress,
 ) -> Mapping[str, float]:
     """In this process, alone or as one of several."""
-    from convforge.pipeline.training import backend
-
     manifest = matching_manifest(settings.data, data)
     backend.import_keras(progress)
-
-    from convforge.pipeline.training.distribution.setup import distributed
 
     with distributed(settings, manifest, out, root, progress) as part:
         backend.start(
@@ -169,10 +164,9 @@ def _train(
     report: Report | None,
     run: ResumableRun,
 ) -> Mapping[str, float]:
-    from convforge.pipeline.training.resume.checkpoints import Checkpoints
+    # Late: what runs has started Keras by now, in its own way.
     from convforge.pipeline.training.resume.state import restore
     from convforge.pipeline.training.trainer import build_trainer
-    from convforge.serving.predictor import save_model
 
     settings, progress, folder = part.settings, part.progress, RunFolder(part.out)
     progress.say("building the network")
@@ -318,8 +312,6 @@ def _begin(
 
 
 def _card(settings: Settings, manifest: Manifest, targets: Targets | None) -> ModelCard:
-    from convforge.serving.model_card import ModelCard
-
     return ModelCard(
         name=settings.model.name,
         classes=[] if targets else manifest.classes,

@@ -40,6 +40,7 @@ from convforge.pipeline.settings.tracking import MLflowTracking
 from convforge.pipeline.settings.trainer import CheckpointSettings
 from convforge.pipeline.stages.preprocess import prepared
 from convforge.pipeline.stages.train import RunLabel, default_name, finished_figures, train
+from convforge.pipeline.sweeps.parent_run import sweep_parent
 from convforge.pipeline.tracking.journal import PARENT_TAG
 from convforge.pipeline.tracking.store import store_of
 from convforge.pipeline.training.resume.resumable import has_stopped_run, resumable_sweep
@@ -86,8 +87,6 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
             arguments.append(f"hydra.sweep.dir='{sweep.folder}'")
             tracking = settings[0].tracking
             if isinstance(tracking, MLflowTracking):
-                from convforge.pipeline.sweeps.parent_run import sweep_parent
-
                 stack.enter_context(
                     sweep_parent(
                         tracking,

@@ -20,6 +20,7 @@ from convforge.pipeline.progress import Progress, Verbosity
 from convforge.pipeline.settings.distribution import ProcessDistribution
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.settings.tracking import NoTracking
+from convforge.pipeline.training.distribution.ray_train import check_devices, place_on_ray
 from convforge.pipeline.training.distribution.strategy import Distribution
 
 
@@ -61,11 +62,6 @@ def distributed(
                     _processes(settings, settings.distribute, manifest)
                 )
             case "ray":
-                from convforge.pipeline.training.distribution.ray_train import (
-                    check_devices,
-                    place_on_ray,
-                )
-
                 place = place_on_ray(settings.distribute)
                 distribution = stack.enter_context(_processes(settings, place, manifest))
                 check_devices(settings.distribute)

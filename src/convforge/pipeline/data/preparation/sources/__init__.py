@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from convforge.errors import InputError
 from convforge.pipeline.data.preparation.containers import Readable, Watch
+from convforge.pipeline.data.preparation.sources.cifar import Cifar
+from convforge.pipeline.data.preparation.sources.class_folders import ClassFolders
+from convforge.pipeline.data.preparation.sources.idx import open_idx
+from convforge.pipeline.data.preparation.sources.imagenet import ImageNet
 from convforge.pipeline.data.preparation.sources.missing import how_to_get
+from convforge.pipeline.data.preparation.sources.npz import open_npz
+from convforge.pipeline.data.preparation.sources.table import Table
 
 if TYPE_CHECKING:
     from convforge.pipeline.data.preparation.index.item_index import Index
@@ -64,29 +70,16 @@ def open_source(settings: DataSettings, path: Path) -> Source:
     """
     if not path.exists():
         raise InputError(f"data.path={path} does not exist{how_to_get(settings, path)}")
-    # Late, since each format brings libraries of its own.
     match settings.format:
         case "folders":
-            from convforge.pipeline.data.preparation.sources.class_folders import ClassFolders
-
             return ClassFolders.open(settings, path)
         case "table":
-            from convforge.pipeline.data.preparation.sources.table import Table
-
             return Table.open(settings, path)
         case "imagenet":
-            from convforge.pipeline.data.preparation.sources.imagenet import ImageNet
-
             return ImageNet.open(settings, path)
         case "npz":
-            from convforge.pipeline.data.preparation.sources.npz import open_npz
-
             return open_npz(settings, path)
         case "idx":
-            from convforge.pipeline.data.preparation.sources.idx import open_idx
-
             return open_idx(settings, path)
         case "cifar":
-            from convforge.pipeline.data.preparation.sources.cifar import Cifar
-
             return Cifar.open(settings, path)
