@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,7 @@ PARAMETERS = {
     + 5 * 500 * (5 * 5 * 192 + 1)
     + 10 * (500 + 1),
 }
+ACTIVATIONS = ("relu", "tanh", "prelu", "maxout")
 SMALL = [name for name in PARAMETERS if name.startswith(("layers", "conv"))]
 
 
@@ -77,7 +79,7 @@ def test_alexnet_has_the_feature_maps_of_the_paper(compose: Compose) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "prelu", "maxout"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_one_override_changes_the_activation_and_no_feature_map(
     compose: Compose, name: str, activation: str
@@ -90,8 +92,14 @@ def test_one_override_changes_the_activation_and_no_feature_map(
     assert {spec.activation for spec in hidden} == {activation}
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "prelu", "maxout"])
-@pytest.mark.parametrize("name", SMALL)
+def _nets_and_activations() -> list[Any]:
+    """Each of both in `make test`, all pairs in `make test-slow`."""
+    pairs = list(itertools.product(SMALL, ACTIVATIONS))
+    few = list(zip(SMALL, itertools.cycle(ACTIVATIONS)))
+    return [pytest.param(*pair, marks=[] if pair in few else pytest.mark.slow) for pair in pairs]
+
+
+@pytest.mark.parametrize(("name", "activation"), _nets_and_activations())
 def test_a_step_of_training_changes_every_weight(
     compose: Compose, name: str, activation: str
 ) -> None:

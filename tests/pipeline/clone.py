@@ -43,7 +43,7 @@ class Clone:
 
     def repro(self) -> list[str]:
         """`dvc repro`; the stages that ran."""
-        return re.findall(r"^Running stage '(\w+)'", self.run("dvc", "repro").stdout, re.M)
+        return stages_run(self.run("dvc", "repro").stdout)
 
     def changed(self) -> list[str]:
         """The stages whose own dependencies have changed, as `dvc status` says."""
@@ -66,6 +66,11 @@ class Clone:
         """Commit everything."""
         self.run("git", "add", "-A")
         self.run("git", "commit", "-qm", message)
+
+
+def stages_run(said: str) -> list[str]:
+    """The stages that DVC says it runs."""
+    return re.findall(r"^Running stage '(\w+)'", said, re.M)
 
 
 def make_clone(folder: Path) -> Clone:

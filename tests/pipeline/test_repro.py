@@ -11,7 +11,7 @@ import zipfile
 
 import mlflow
 import pytest
-from clone import STAGES, Clone
+from clone import STAGES, Clone, stages_run
 from omegaconf import OmegaConf
 
 
@@ -34,6 +34,8 @@ def test_a_fresh_clone_ends_with_metrics_model_pictures_and_one_finished_run(clo
     assert run.info.status == "FINISHED"
     assert run.data.metrics["test_accuracy"] == metrics["test_accuracy"]
     assert run.data.tags["mlflow.source.git.commit"]
+    again = clone.run("dvc", "repro")
+    assert "Data and pipelines are up to date" in again.stdout + again.stderr
 
 
 def test_the_summary_names_accuracy_run_pictures_and_model(clone: Clone) -> None:
@@ -110,14 +112,6 @@ def test_an_edit_of_the_config_composes_it_and_makes_out_of_date_what_reads_the_
     assert clone.changed() == ["compose"]
     clone.run("dvc", "repro", "compose")
     assert clone.changed() == expected
-
-
-@pytest.mark.usefixtures("pristine")
-def test_what_is_out_of_date_runs_with_what_follows_from_it_and_then_nothing(clone: Clone) -> None:
-    clone.edit(*MOMENTUM)
-    assert clone.repro() == ["compose", "train", "evaluate"]
-    again = clone.run("dvc", "repro")
-    assert "Data and pipelines are up to date" in again.stdout + again.stderr
 
 
 @pytest.mark.slow
@@ -197,10 +191,12 @@ def experiment_runs(clone: Clone) -> dict[str, mlflow.entities.Run]:
 
 
 @pytest.mark.usefixtures("pristine")
-def test_an_experiments_overrides_reach_its_training_and_show_in_compose_check(
+def test_an_experiment_runs_what_its_overrides_make_out_of_date(
     clone: Clone,
 ) -> None:
-    clone.run("dvc", "exp", "run", "-n", "lower", "-S", "optimizer.learning_rate=0.003")
+    """The overrides reach the training, and show in `compose --check`."""
+    done = clone.run("dvc", "exp", "run", "-n", "lower", "-S", "optimizer.learning_rate=0.003")
+    assert stages_run(done.stdout) == ["compose", "train", "evaluate"]
     params = OmegaConf.load(clone.folder / "params.yaml")
     assert params.optimizer.learning_rate == 0.003
     assert experiment_runs(clone)["lower"].data.params["optimizer.learning_rate"] == "0.003"
