@@ -90,7 +90,7 @@ def _take_torch(numbers: int) -> None:
 @pytest.mark.parametrize(
     "take",
     [
-        _take_tensorflow,
+        pytest.param(_take_tensorflow, marks=pytest.mark.backends),
         _take_jax,
         pytest.param(_take_torch, marks=pytest.mark.backends),
     ],

@@ -82,7 +82,7 @@ def test_several_numbers_have_an_error_each_in_their_own_units() -> None:
     assert scores["test_loss"] == (1 + 0 + 2 + 1) / 4
 
 
-@pytest.mark.parametrize("loss", ["mse", "mae", "hinge"])
+@pytest.mark.parametrize("loss", ["mse", pytest.param("mae", marks=pytest.mark.slow), "hinge"])
 def test_a_net_learns_classes_under_every_loss(
     compose: Callable[..., Settings], digits: Path, tmp_path: Path, loss: str
 ) -> None:
