@@ -61,6 +61,13 @@ _AFTER_COMPOSE = {
     "src/hydra_plugins": _CHECKED,
 }
 
+# MLflow's server loads these, long after any stage.
+_ANSWERS = {
+    "src/convforge/serving/__init__.py": _SERVING,
+    "src/convforge/serving/mlflow_model.py": _SERVING,
+    "src/convforge/serving/request.py": _SERVING,
+}
+
 # What one stage runs besides.
 EXEMPT_OF = {
     "compose": {
@@ -86,13 +93,16 @@ EXEMPT_OF = {
         "src/convforge/pipeline/data/preparation/worker_pool.py": "who does the same work",
         "src/convforge/pipeline/settings/model.py": _CHECKED,
         "src/convforge/pipeline/settings/run.py": _CHECKED,
-        "src/convforge/serving/__init__.py": _SERVING,
         "src/convforge/serving/model_archive.py": _SERVING,
         "src/convforge/serving/model_card.py": _SERVING,
+        **_ANSWERS,
         "src/convforge/serving/predictor.py": _SERVING,
     },
     "train": {
         **_AFTER_COMPOSE,
+        **_ANSWERS,
+        "src/convforge/serving/loader.py": _SERVING,
+        "src/convforge/serving/model_archive.py": _SERVING,
         "src/convforge/pipeline/settings/data.py": _PREPARED,
         "src/convforge/pipeline/training/distribution/multihost.py": _OTHERS,
         "src/convforge/pipeline/training/distribution/ray_train.py": _OTHERS,
@@ -105,6 +115,8 @@ EXEMPT_OF = {
     },
     "evaluate": {
         **_AFTER_COMPOSE,
+        **_ANSWERS,
+        "src/convforge/serving/loader.py": _SERVING,
         "src/convforge/losses.py": "known to Keras; the model is loaded without its loss",
         "src/convforge/models/specs.py": _CHECKED,
         "src/convforge/models/summary.py": _CHECKED,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,14 +13,12 @@ from convforge.pipeline.settings.tracking import MLflowTracking
 from convforge.pipeline.tracking.journal import Event
 from convforge.pipeline.tracking.mlflow_client import KEY_TAG, open_client
 from convforge.pipeline.tracking.tracker import Tracker
+from convforge.serving.model_card import ModelCard, write_card
 
 NAMES = ("loss", "accuracy", "val_loss", "val_accuracy", "epoch_seconds")
-_SIGNATURE = {
-    "inputs": json.dumps([{"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, 2]}}]),
-    "outputs": json.dumps(
-        [{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 2]}}]
-    ),
-}
+_CARD = ModelCard(
+    name="net", classes=["no", "yes"], image_shape=[2, 2, 1], data_digest="f" * 64, version="0"
+)
 
 
 class Said(Progress):
@@ -91,7 +88,8 @@ def end_run(tracker: Tracker, folder: Path, status: str = "FINISHED") -> None:
         tracker.journal.artifact(folder / "pictures" / f"{name}.png", "pictures")
     (folder / "model").mkdir()
     (folder / "model" / "model.keras").write_bytes(b"weights" * 5000)
-    tracker.journal.model(folder / "model", _SIGNATURE)
+    write_card(folder / "model", _CARD)
+    tracker.journal.model(folder / "model")
     tracker.journal.end(status)
     tracker.finish()
 

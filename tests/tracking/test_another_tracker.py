@@ -85,9 +85,7 @@ class FolderTracker:
         self._request("artifact")
         shutil.copy2(path, self.folder / path.name)
 
-    def model(
-        self, run_id: str, path: Path, signature: Mapping[str, Any], known: str | None
-    ) -> Iterator[str]:
+    def model(self, run_id: str, path: Path, known: str | None) -> Iterator[str]:
         yield known or "model 1"
         self._request("model")
         self.labels["model"] = known
@@ -131,7 +129,7 @@ def test_a_run_reaches_a_tracker_of_another_make_whole_and_once(
     for step in range(5):
         journal.metrics({"loss": 1.0 / (step + 1), "accuracy": float(step)}, step)
     journal.artifact(run_folder / "history.csv")
-    journal.model(run_folder / "model", {})
+    journal.model(run_folder / "model")
     journal.end("FINISHED")
     tracker.wake()
     tracker.finish()

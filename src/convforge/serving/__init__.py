@@ -1,25 +1,17 @@
-"""What MLflow calls to load and serve a logged model (`loader_module="convforge.serving"`)."""
+"""Using a trained model: from image files and requests to what it says of them.
+
+MLflow loads a logged model by this package's name (`loader_module="convforge.serving"`).
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 
-from convforge.serving.predictor import Predictor, load_predictor
-
-
-class _ServedModel:
-    def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
-
-    def predict(self, model_input: Any, params: Any = None) -> NDArray[np.float32]:
-        """Class probabilities or numbers for pixels `(n, height, width, channels)` in 0..255."""
-        return self._predictor.outputs(np.asarray(model_input))
-
-
-def _load_pyfunc(path: str) -> _ServedModel:
+def _load_pyfunc(path: str) -> Any:
     """MLflow's entry point: the model in the folder `path`."""
-    return _ServedModel(load_predictor(Path(path)))
+    # Late: who predicts by `convforge predict` needs no MLflow.
+    from convforge.serving.mlflow_model import load
+
+    return load(Path(path))

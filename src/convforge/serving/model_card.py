@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from convforge.errors import InputError
 
 CARD = "card.json"
+#: An image of the data beside it, for people who want to try the model.
+EXAMPLE = "example.png"
 #: What an image's side may be; as `data.size`.
 LONGEST_SIDE = 16384
 # The card of a model for ImageNet's 21,841 classes has a megabyte.

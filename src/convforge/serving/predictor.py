@@ -8,17 +8,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from convforge.augment.window import centre_window
 from convforge.errors import BadItemError, InputError
 from convforge.quiet_start import import_quietly
 from convforge.serving.decode import Decoding, ImageFiles
 from convforge.serving.model_archive import ModelArchive
-from convforge.serving.model_card import CARD, ModelCard, read_card, write_card
+from convforge.serving.model_card import CARD, EXAMPLE, ModelCard, read_card, write_card
 
 WEIGHTS = "model.keras"
 #: The folder of the two in a run's.
 RUN_MODEL = "model"
+# Images that are predicted together.
+_LARGEST_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,30 @@ class Predictor:
         Args:
             images: pixels `(n, height, width, channels)` in 0..255.
         """
-        return np.asarray(self.model.predict(np.asarray(images, np.float32), verbose=0))
+        parts = [
+            self._batch(np.asarray(images[start : start + _LARGEST_BATCH], np.float32))
+            for start in range(0, len(images), _LARGEST_BATCH)
+        ]
+        return np.concatenate(parts)
+
+    def _batch(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        # Filled up to a power of two: a backend compiles anew for each size.
+        count = len(images)
+        filled = np.zeros((1 << (count - 1).bit_length(), *images.shape[1:]), np.float32)
+        filled[:count] = images
+        return np.asarray(self.model.predict_on_batch(filled), np.float32)[:count]
 
 
-def save_model(folder: Path, model: Any, card: ModelCard) -> None:
-    """Write the model and its card into `folder`."""
+def save_model(
+    folder: Path, model: Any, card: ModelCard, example: NDArray[np.uint8] | None = None
+) -> None:
+    """Write the model and its card into `folder`, and an image `(height, width, channels)`."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / WEIGHTS)
     write_card(folder, card)
+    if example is not None:
+        pixels = example[..., 0] if example.shape[-1] == 1 else example
+        Image.fromarray(pixels).save(folder / EXAMPLE)
 
 
 def find_model(path: Path) -> Path:
@@ -68,17 +87,26 @@ def read_image(path: Path, card: ModelCard) -> NDArray[np.uint8]:
     Raises:
         InputError: the file cannot be read or is not an image.
     """
-    rows, columns, channels = card.image_shape
-    height, width = card.stored_size or (rows, columns)
     try:
-        decoding = Decoding(channels, (height, width), card.geometry, card.background)
-        image = ImageFiles().decode(path.read_bytes(), decoding)
-        window: NDArray[np.uint8] = centre_window(image[None], (rows, columns))[0]
-        return window
+        return decode_image(path.read_bytes(), card)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except BadItemError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def decode_image(content: bytes, card: ModelCard) -> NDArray[np.uint8]:
+    """The pixels of an image file's `content`, as the model takes them.
+
+    Raises:
+        BadItemError: it is none, too large, or damaged.
+    """
+    rows, columns, channels = card.image_shape
+    height, width = card.stored_size or (rows, columns)
+    decoding = Decoding(channels, (height, width), card.geometry, card.background)
+    image = ImageFiles().decode(content, decoding)
+    window: NDArray[np.uint8] = centre_window(image[None], (rows, columns))[0]
+    return window
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -14,12 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 import convforge
 from convforge.errors import DivergenceError
 from convforge.pipeline.composition import read_params
 from convforge.pipeline.data.manifest import Manifest, matching_manifest
+from convforge.pipeline.data.reading.samples import read_chunks
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.project import project_root, resolve_path
 from convforge.pipeline.run_folder import RunFolder
@@ -185,10 +187,10 @@ def _train(
         try:
             trained = trainer.run(folder.history, journal, progress, tracker.wake, checkpoints)
         except DivergenceError as error:
-            save_model(folder.last_good, error.model, card)
+            save_model(folder.last_good, error.model, card, _example(data, manifest))
             journal.tags({"convforge.error": str(error)})
             raise
-        save_model(folder.model, trained.model, card)
+        save_model(folder.model, trained.model, card, _example(data, manifest))
         if report is not None:
             for picture in report.of_training(
                 trained.model,
@@ -199,11 +201,11 @@ def _train(
                 seed=settings.seed,
             ):
                 journal.artifact(picture, folder.pictures.name)
-        journal.model(folder.model, _signature(card.image_shape, len(card.classes or card.targets)))
+        journal.model(folder.model)
         best = checkpoints.best()
         if best is not None:  # None where its file was damaged.
             restore(trained.trainable, best.arrays, metrics=False)
-            save_model(folder.best, trained.model, card)
+            save_model(folder.best, trained.model, card, _example(data, manifest))
             journal.tags({"convforge.best_epoch": str(best.position.epoch)})
         figures = journal.last_metrics
     drawn = "" if report is None else f"    pictures: {folder.pictures}"
@@ -325,15 +327,10 @@ def _card(settings: Settings, manifest: Manifest, targets: Targets | None) -> Mo
     )
 
 
-def _signature(image_shape: Sequence[int], outputs: int) -> dict[str, str]:
-    """MLflow's model signature: pixels in, one number for each output, any number of images."""
-
-    def tensor(dtype: str, shape: Sequence[int]) -> str:
-        # Without a name, so that a served model takes {"inputs": [image, …]}.
-        spec = {"dtype": dtype, "shape": [-1, *shape]}
-        return json.dumps([{"type": "tensor", "tensor-spec": spec}])
-
-    return {"inputs": tensor("uint8", image_shape), "outputs": tensor("float32", [outputs])}
+def _example(data: Path, manifest: Manifest) -> NDArray[np.uint8]:
+    """An image for people who want to try the model."""
+    image: NDArray[np.uint8] = next(read_chunks(data, manifest, "train")).images[0]
+    return image
 
 
 def finished_figures(out: Path) -> Mapping[str, float] | None:

@@ -93,15 +93,12 @@ class TrackingClient(Protocol):
     def artifact(self, run_id: str, path: Path, folder: str) -> None:
         """A file; it overwrites itself."""
 
-    def model(
-        self, run_id: str, path: Path, signature: Mapping[str, Any], known: str | None
-    ) -> Iterator[str]:
+    def model(self, run_id: str, path: Path, known: str | None) -> Iterator[str]:
         """The model in the folder `path`; yields its id before anything is uploaded to it.
 
         Args:
             run_id: of the run that trained it.
             path: of the model's folder.
-            signature: of its inputs and outputs.
             known: the id that an earlier try has yielded.
         """
 

@@ -178,10 +178,9 @@ class Journal:
         """A file of the run, to be kept under `folder`."""
         self.append("artifact", {"path": self._keep(path, shutil.copy2), "folder": folder})
 
-    def model(self, path: Path, signature: Mapping[str, Any]) -> None:
+    def model(self, path: Path) -> None:
         """The folder of the trained model."""
-        content = {"path": self._keep(path, _link), "signature": dict(signature)}
-        self.append("model", content)
+        self.append("model", {"path": self._keep(path, _link)})
 
     def _keep(self, path: Path, copy: Callable[[Path, Path], object]) -> str:
         """`path` relative to the journal, since a run's folder may be copied or moved."""

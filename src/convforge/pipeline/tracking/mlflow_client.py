@@ -6,14 +6,11 @@ import importlib
 import json
 import re
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import convforge
 from convforge.pipeline.tracking.client import (
     Figure,
     OnRefusal,
@@ -21,6 +18,7 @@ from convforge.pipeline.tracking.client import (
     UnreachableError,
 )
 from convforge.pipeline.tracking.journal import PARENT_TAG
+from convforge.pipeline.tracking.logged_model import write_mlflow_model
 from convforge.pipeline.tracking.sqlite_store import make_store
 from convforge.pipeline.tracking.store import Store, artifact_location, database_file, quiet_mlflow
 
@@ -333,18 +331,15 @@ class MLflowStore:
                 raise RefusedError(f"{path} is gone")
             self.client.log_artifact(run_id, str(path), folder or None)
 
-    def model(
-        self, run_id: str, path: Path, signature: Mapping[str, Any], known: str | None
-    ) -> Iterator[str]:
+    def model(self, run_id: str, path: Path, known: str | None) -> Iterator[str]:
         """Log the model in the folder `path`; yields its id before anything is uploaded to it.
 
         Not by MLflow's `log_model`, which makes another model when it is called again, and keeps
         store and run for the whole process.
         """
         with answers():
-            import mlflow
             from mlflow.entities import LoggedModelOutput
-            from mlflow.models import Model, ModelSignature
+            from mlflow.models import Model
 
             if not path.is_dir():
                 raise RefusedError(f"{path} is gone")
@@ -355,23 +350,15 @@ class MLflowStore:
                 for output in self.client.get_run(run_id).outputs.model_outputs
             ):
                 self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-            # It asks for an input example, which makes logging fail or run the model.
-            warnings.filterwarnings("ignore", ".*An input example was not provided", UserWarning)
             with tempfile.TemporaryDirectory() as folder:
                 local = Path(folder) / MODEL
-                mlflow.pyfunc.save_model(
-                    str(local),
-                    loader_module="convforge.serving",
-                    data_path=str(path),
-                    mlflow_model=Model(
-                        artifact_path=model.artifact_location,
-                        model_uuid=model.model_id,
-                        run_id=run_id,
-                        model_id=model.model_id,
-                    ),
-                    signature=ModelSignature.from_dict(dict(signature)),
-                    pip_requirements=_serving_requirements(),
+                described = Model(
+                    artifact_path=model.artifact_location,
+                    model_uuid=model.model_id,
+                    run_id=run_id,
+                    model_id=model.model_id,
                 )
+                write_mlflow_model(path, local, described)
                 self.client.log_model_artifacts(model.model_id, str(local))
             self.client.finalize_logged_model(model.model_id, "READY")
 
@@ -402,12 +389,6 @@ class MLflowStore:
         """The run goes on."""
         with answers():
             self.client.update_run(run_id, status="RUNNING")
-
-
-def _serving_requirements() -> list[str]:
-    """What the logged model needs to answer; any backend of Keras would do."""
-    keras, backend = (f"{name}=={version(name)}" for name in ("keras", "tensorflow"))
-    return [f"convforge[serve]=={convforge.__version__}", keras, backend]
 
 
 def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

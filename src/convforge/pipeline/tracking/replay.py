@@ -250,9 +250,7 @@ class Replay:
         path = self.journal.folder / event.content["path"]
 
         def log() -> None:
-            steps = self.client.model(
-                self._run, path, event.content["signature"], self.state.model_id
-            )
+            steps = self.client.model(self._run, path, self.state.model_id)
             for model_id in steps:
                 self.state.model_id = model_id
                 self.state.write(self.journal.folder)

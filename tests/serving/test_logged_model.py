@@ -1,0 +1,95 @@
+"""What MLflow keeps of a trained model: both flavours, and all that one must know to use it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import keras
+import mlflow
+import numpy as np
+import yaml
+from mlflow.models import Model
+
+from convforge.pipeline.tracking import logged_model
+from convforge.serving.predictor import load_predictor
+
+
+def test_it_is_a_keras_model_to_mlflow(logged: Path, trained: Path) -> None:
+    model = mlflow.keras.load_model(str(logged))
+    assert isinstance(model, keras.Model)
+    expected = load_predictor(trained).model.get_weights()
+    for one, other in zip(model.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_keras_project_loads_it_without_the_pipeline(logged: Path) -> None:
+    """In a fresh process that has imported neither half; Keras finds the layers by itself."""
+    code = f"""
+import sys, mlflow
+model = mlflow.keras.load_model({str(logged)!r})
+assert model.output_shape == (None, 10)
+print([name for name in sys.modules if name.startswith("convforge.pipeline")])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_its_example_is_an_image_of_the_data_and_gets_an_answer(logged: Path) -> None:
+    served = mlflow.pyfunc.load_model(str(logged))
+    (answer,) = served.predict(served.input_example)
+    assert set(answer) == {"class", "probability"}
+    assert answer["class"] in "0123456789"
+
+
+def test_its_metadata_say_what_goes_in_and_what_comes_out(logged: Path) -> None:
+    model = Model.load(str(logged))
+    assert model.metadata["classes"] == list("0123456789")
+    assert model.metadata["preprocessing"] == {
+        "image_shape": [28, 28, 1],
+        "resized_to": [28, 28],
+        "geometry": "resize",
+        "background": 255,
+        "pixels": "0..255; the model normalises them itself",
+    }
+    assert [spec.name for spec in model.signature.outputs] == ["class", "probability", "top"]
+    assert model.signature.params.to_dict()[0]["name"] == "top"
+
+
+def test_its_code_and_requirements_are_those_that_it_needs_to_answer(logged: Path) -> None:
+    names = set(zipfile.ZipFile(logged / "code" / "convforge.zip").namelist())
+    assert {"convforge/serving/mlflow_model.py", "convforge/layers/maxout.py"} <= names
+    assert not [name for name in names if "pipeline" in name]
+    needed = {line.partition("==")[0] for line in logged_model.requirements()}
+    assert needed == {"keras", "numpy", "mlflow", "pillow", "pydantic", "tensorflow"}
+    conda = yaml.safe_load((logged / "conda.yaml").read_text())
+    assert logged_model.requirements() == conda["dependencies"][-1]["pip"]
+
+
+def test_where_convforge_is_not_installed_its_own_copy_answers(logged: Path) -> None:
+    code = f"""
+import sys
+sys.path = [folder for folder in sys.path if not folder.endswith("src")]
+from importlib.util import find_spec
+assert find_spec("convforge") is None
+import mlflow
+model = mlflow.pyfunc.load_model({str(logged)!r})
+print(model.predict(model.input_example)[0]["class"])
+import convforge
+print(convforge.__file__)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        cwd=logged,
+    )
+    assert done.returncode == 0, done.stderr
+    digit, file = done.stdout.split()
+    assert digit in "0123456789"
+    assert file == str(logged / "code" / "convforge.zip" / "convforge" / "__init__.py")
