@@ -32,7 +32,7 @@ FLOORS = (
     ("pipeline/training/resume",),
     ("pipeline/training/distribution",),
     ("pipeline/training",),
-    ("pipeline/report",),
+    ("pipeline/report", "pipeline/prediction"),
     ("pipeline/stages",),
     ("pipeline/sweeps",),
     ("pipeline/commands",),

@@ -405,7 +405,7 @@ def test_a_bad_model_is_refused_in_one_line_that_says_why(
 def test_the_model_itself_is_taken(saved: Path, capfd: pytest.CaptureFixture[str]) -> None:
     image = saved.parent / "image.png"
     assert main(["predict", str(saved), str(image), "--top", "2"]) == 0
-    assert capfd.readouterr().out.startswith(f"{image}: ")
+    assert capfd.readouterr().out.splitlines()[1].endswith(f"%  {image}")
 
 
 def test_names_from_files_do_not_steer_the_terminal(
@@ -417,8 +417,8 @@ def test_names_from_files_do_not_steer_the_terminal(
     _card(classes=[ESCAPE] * 10)(folder)
     assert main(["predict", str(folder), str(image)]) == 0
     out, _ = capfd.readouterr()
-    assert len(out.splitlines()) == 1
-    assert out.rstrip("\n").isprintable()
+    assert len(out.splitlines()) == 2
+    assert out.replace("\n", "").isprintable()
     assert "␣[31mred␣[0m" in out
     assert "\\xff.png" in out
     assert main(["predict", str(folder), str(tmp_path / ESCAPE)]) == 2

@@ -411,18 +411,38 @@ def test_what_is_done_before_the_first_step_is_said_once(
     assert not any("validating" in line for line in said), "that is for a terminal's bar"
 
 
+@pytest.mark.parametrize("used", ["last", "best"])
 def test_the_best_epoch_is_kept_by_the_figure_that_the_config_names(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path, used: str
+) -> None:
+    """`model/` has the weights that the config says, those of the others lie beside it."""
+    # The rate rises to what no net learns by, and the loss with it.
+    config = (*LINEAR, "tracking=none", "optimizer.learning_rate=100", "schedule=cosine")
+    config = (*config, "schedule.warmup_epochs=3", f"trainer.checkpoint.weights={used}")
+    run = tmp_path / "run"
+    train(compose(*config, "trainer.checkpoint.monitor=val_loss"), digits, run, tmp_path, QUIET)
+    losses = [float(row["val_loss"]) for row in history(run)]
+    best = 1 + losses.index(min(losses))
+    assert best < 3, "the last is not the best"
+    other = {"last": "best", "best": "last"}[used]
+    cards = {name: load_predictor(run / name).card.weights for name in ("model", other)}
+    said = {
+        "last": "weights of epoch 3, the last",
+        "best": f"weights of epoch {best}, the best by val_loss",
+    }
+    assert cards == {"model": said[used], other: said[other]}
+    assert not all(
+        np.array_equal(one, two) for one, two in zip(weights(run), weights(run, other), strict=True)
+    )
+    events = [json.loads(line) for line in (run / "journal.jsonl").open()]
+    tags = [event["tags"] for event in events if event["kind"] == "tags"]
+    assert {"convforge.weights": said[used]} in tags
+
+
+def test_a_figure_that_no_epoch_has_is_refused(
     compose: Callable[..., Settings], digits: Path, tmp_path: Path
 ) -> None:
-    config = (*LINEAR, "tracking=none", "optimizer.learning_rate=1e-9", "schedule=constant")
-    settings = compose(*config, "trainer.checkpoint.monitor=loss")
-    train(settings, digits, tmp_path / "run", tmp_path, QUIET)
-    losses = [float(row["loss"]) for row in history(tmp_path / "run")]
-    assert (tmp_path / "run" / "best" / "model.keras").is_file()
-    events = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").open()]
-    (best,) = [event["tags"]["convforge.best_epoch"] for event in events if event["kind"] == "tags"]
-    assert int(best) == 1 + losses.index(min(losses))
-    settings = compose(*config, "trainer.checkpoint.monitor=speed")
+    settings = compose(*LINEAR, "tracking=none", "trainer.checkpoint.monitor=speed")
     with pytest.raises(ValueError, match=r"monitor=speed is not allowed: give one of loss, acc"):
         train(settings, digits, tmp_path / "run", tmp_path, QUIET)
 

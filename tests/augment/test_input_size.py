@@ -29,7 +29,7 @@ from convforge.pipeline.stages.preprocess import prepared
 from convforge.pipeline.stages.train import train
 from convforge.pipeline.training.objective import targets_of
 from convforge.pipeline.training.trainer import Trainer, build_trainer
-from convforge.serving.predictor import load_predictor, read_image
+from convforge.serving.predictor import decode_image, load_predictor
 
 SIZE = (24, 20)
 SPLITS = ("data.split.validation=50", "data.split.test=100")
@@ -147,9 +147,9 @@ def test_a_run_trains_evaluates_and_predicts_on_the_size(
     Image.fromarray(pixels[0, :, :, 0]).save(tmp_path / "noise.png")
     # Of a file of another size: first what is stored of it, then the centre of that.
     Image.fromarray(pixels[0, :, :, 0]).resize((56, 56), 0).save(tmp_path / "large.png")
-    seen = read_image(tmp_path / "noise.png", predictor.card)
+    seen = decode_image((tmp_path / "noise.png").read_bytes(), predictor.card)
     np.testing.assert_array_equal(seen, _centre(pixels)[0])
-    assert read_image(tmp_path / "large.png", predictor.card).shape == (24, 20, 1)
+    assert decode_image((tmp_path / "large.png").read_bytes(), predictor.card).shape == (24, 20, 1)
     assert predictor.outputs(seen[None]).shape == (1, 10)
     other = compose("augment.size=[20,20]", "model=softmax_linear", "tracking=none")
     with pytest.raises(InputError, match=r"another augment\.size"):

@@ -18,7 +18,7 @@ from PIL import Image
 from convforge.errors import BadItemError
 from convforge.serving.decode import Decoding, ImageFiles, RawPixels
 from convforge.serving.model_card import ModelCard
-from convforge.serving.predictor import read_image
+from convforge.serving.predictor import decode_image
 
 FILES = ImageFiles()
 
@@ -363,7 +363,9 @@ def test_a_model_sees_a_file_as_it_saw_those_that_it_learned_from(
         version="",
     )
     expected = decode(encoded(clear), channels=3, size=(8, 8), geometry=geometry, background=7)
-    np.testing.assert_array_equal(read_image(tmp_path / "photo.png", card), expected)
+    np.testing.assert_array_equal(
+        decode_image((tmp_path / "photo.png").read_bytes(), card), expected
+    )
 
 
 def test_as_it_is_nothing_is_resized() -> None:

@@ -43,8 +43,13 @@ class RunFolder(_Folder):
 
     @property
     def best(self) -> Path:
-        """The same with the weights of the best epoch."""
+        """The same with the weights of the best epoch, where the model has the last one's."""
         return self.path / "best"
+
+    @property
+    def last(self) -> Path:
+        """The same with the weights of the last epoch, where the model has the best one's."""
+        return self.path / "last"
 
     @property
     def last_good(self) -> Path:

@@ -41,6 +41,19 @@ class ModelCard(BaseModel):
     background: Annotated[int, Field(ge=0, le=255)] = 255
     data_digest: str
     version: str
+    #: The epoch after which the weights were kept, and the figure by which it was the best; None
+    #: where it was the last.
+    epoch: int | None = None
+    best_by: str | None = None
+
+    @property
+    def weights(self) -> str:
+        """Which weights these are, for people."""
+        if self.best_by:
+            return f"weights of epoch {self.epoch}, the best by {self.best_by}"
+        if self.epoch:
+            return f"weights of epoch {self.epoch}, the last"
+        return "weights of the last epoch"  # Of a run from before there was a choice.
 
     @property
     def outputs(self) -> list[str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convforge.augment.window import centre_window
-from convforge.errors import BadItemError, InputError
+from convforge.errors import InputError
 from convforge.quiet_start import import_quietly
 from convforge.serving.decode import Decoding, ImageFiles
 from convforge.serving.model_archive import ModelArchive
@@ -63,36 +63,30 @@ def save_model(
         Image.fromarray(pixels).save(folder / EXAMPLE)
 
 
-def find_model(path: Path) -> Path:
-    """The folder of the model at `path`: itself, that of a `model.keras`, or within a run's folder.
+def find_model(path: Path) -> tuple[Path, Path]:
+    """The `.keras` file and the card of the model at `path`.
+
+    Args:
+        path: a `.keras` file with its card beside it, the folder of the two, or a folder with that:
+            a run's, or that of an MLflow model.
 
     Raises:
         InputError: there is no model.
     """
-    # MLflow downloads a logged model with its files below `data`.
-    own = path.parent if path.name == WEIGHTS else path
-    candidates = (own, path / RUN_MODEL, path / "data" / RUN_MODEL)
     try:
-        for folder in candidates:
+        if path.suffix == ".keras" and path.is_file():
+            if not (path.parent / CARD).is_file():
+                raise InputError(
+                    f"{path} has no {CARD} beside it, which says what it takes and answers"
+                )
+            return path, path.parent / CARD
+        # MLflow keeps a logged model's files below `data`.
+        for folder in (path, path / RUN_MODEL, path / "data" / RUN_MODEL):
             if (folder / CARD).is_file() and (folder / WEIGHTS).is_file():
-                return folder
+                return folder / WEIGHTS, folder / CARD
     except OSError as error:  # A name that is too long.
         raise InputError(f"{path}: {error.strerror}") from error
     raise InputError(f"{path} holds no model ({WEIGHTS} and {CARD}): train one first")
-
-
-def read_image(path: Path, card: ModelCard) -> NDArray[np.uint8]:
-    """The pixels of an image file, as the model takes them.
-
-    Raises:
-        InputError: the file cannot be read or is not an image.
-    """
-    try:
-        return decode_image(path.read_bytes(), card)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    except BadItemError as error:
-        raise InputError(f"{path}: {error}") from error
 
 
 def decode_image(content: bytes, card: ModelCard) -> NDArray[np.uint8]:
@@ -132,9 +126,9 @@ def open_model(path: Path) -> StoredModel:
     Raises:
         InputError: there is none, or it is not what this project saves.
     """
-    folder = find_model(path)
-    card = read_card(folder)
-    archive = ModelArchive(folder / WEIGHTS)
+    weights, described = find_model(path)
+    card = read_card(described.parent)
+    archive = ModelArchive(weights)
     archive.check_input(card.image_shape)
     return StoredModel(card, archive)
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from convforge.errors import InputError
 from convforge.pipeline.commands.parser import command
-from convforge.pipeline.printable import one_line, printable
+from convforge.pipeline.stages.entry import progress_of
+
+_FORMATS = ("table", "jsonl", "csv")
 
 
 def add(commands: Any) -> None:
@@ -17,34 +19,35 @@ def add(commands: Any) -> None:
         commands,
         "predict",
         run,
-        "say what a trained model sees in image files",
+        "say what a trained model sees in images",
         "build/train digit.png",
-        "outputs/train/2026-11-22_15-04-05 photos/*.jpg --top 3",
+        "outputs/train/2026-11-22_15-04-05 photos/ more.zip --top 3",
+        "models:/digits@champion photos/*.jpg --format csv",
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a run's folder or a model's")
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a run's folder or a model's, a .keras file with its card.json, the id of a run, "
+        "runs:/…, models:/NAME/VERSION or models:/NAME@ALIAS",
+    )
+    parser.add_argument(
+        "paths", type=Path, nargs="+", metavar="PATH", help="images, folders or archives of them"
+    )
     parser.add_argument("--top", type=int, default=1, help="how many classes to name (default 1)")
+    parser.add_argument("--format", choices=_FORMATS, default="table", help="(default table)")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the command."""
+    """Run the command; ends with 1 where some images could not be read, the rest being told."""
     if arguments.top < 1:
         raise InputError(f"--top={arguments.top} is not allowed: give a number ≥ 1")
-    import numpy as np
+    from convforge.pipeline.prediction.model_reference import model_folder
+    from convforge.pipeline.prediction.predict import predict
 
-    from convforge.serving.predictor import open_model, read_image
-
-    model = open_model(arguments.model)
-    card = model.card
-    images = [read_image(path, card) for path in arguments.images]
-    outputs = model.load().outputs(np.stack(images))
-    if not np.isfinite(outputs).all():
-        raise InputError(f"{arguments.model} answers with what is no number: train it again")
-    for path, row in zip(arguments.images, outputs, strict=True):
-        if card.targets:
-            said = [f"{name} {number:.4g}" for name, number in zip(card.targets, row, strict=True)]
-        else:
-            best = row.argsort()[::-1][: arguments.top]
-            said = [f"{card.classes[i]} {row[i]:.1%}" for i in best]
-        # Names come from files, and may hold what steers a terminal.
-        print(one_line(printable(f"{path}: {', '.join(said)}")))
+    progress = progress_of(arguments)
+    with model_folder(arguments.model) as folder:
+        failed = predict(
+            arguments.model, folder, arguments.paths, arguments.format, arguments.top, progress
+        )
+    if failed:
+        raise SystemExit(1)

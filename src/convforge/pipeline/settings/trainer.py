@@ -17,6 +17,8 @@ class CheckpointSettings(Group):
     monitor: Annotated[str, Field(pattern=r"^[a-z_]+$")] | None
     #: `other_code` also where the code or the packages are no longer those of the beginning.
     resume: bool | Literal["other_code"]
+    #: Of a run from before there was a choice, too.
+    weights: Literal["last", "best"] = "last"
 
 
 class TrainerSettings(Group):

@@ -80,7 +80,7 @@ def evaluate(
         pictures += more
     progress.say(
         f"test: {achieved(figures, 'test')}, loss {figures['test_loss']:.4f} "
-        f"on {pluralize(int(figures['test_images']), 'image')}"
+        f"on {pluralize(int(figures['test_images']), 'image')}, {predictor.card.weights}"
     )
 
     files = [(picture, folder.pictures.name) for picture in pictures]

@@ -37,7 +37,7 @@ from convforge.pipeline.tracking.tracker import Tracker
 from convforge.pipeline.training import backend
 from convforge.pipeline.training.distribution.ray_train import on_ray
 from convforge.pipeline.training.distribution.setup import Part, check_backend, distributed
-from convforge.pipeline.training.resume.checkpoints import Checkpoints
+from convforge.pipeline.training.resume.checkpoints import Checkpoint, Checkpoints
 from convforge.pipeline.training.resume.resumable import (
     OTHER_CODE_TAG,
     ResumableRun,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from convforge.augment.settings import Augmentation
     from convforge.pipeline.data.reading.stream import Stream
     from convforge.pipeline.training.objective import Targets
+    from convforge.pipeline.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,6 @@ def _train(
     run: ResumableRun,
 ) -> Mapping[str, float]:
     # Late: what runs has started Keras by now, in its own way.
-    from convforge.pipeline.training.resume.state import restore
     from convforge.pipeline.training.trainer import build_trainer
 
     settings, progress, folder = part.settings, part.progress, RunFolder(part.out)
@@ -190,7 +190,11 @@ def _train(
             save_model(folder.last_good, error.model, card, _example(data, manifest))
             journal.tags({"convforge.error": str(error)})
             raise
-        save_model(folder.model, trained.model, card, _example(data, manifest))
+        best = checkpoints.best()  # None where its file was damaged.
+        used = _save_models(trained, best, card, folder, _example(data, manifest))
+        journal.tags({"convforge.weights": used.weights})
+        if best is not None:
+            journal.tags({"convforge.best_epoch": str(best.position.epoch)})
         if report is not None:
             for picture in report.of_training(
                 trained.model,
@@ -202,14 +206,9 @@ def _train(
             ):
                 journal.artifact(picture, folder.pictures.name)
         journal.model(folder.model)
-        best = checkpoints.best()
-        if best is not None:  # None where its file was damaged.
-            restore(trained.trainable, best.arrays, metrics=False)
-            save_model(folder.best, trained.model, card, _example(data, manifest))
-            journal.tags({"convforge.best_epoch": str(best.position.epoch)})
         figures = journal.last_metrics
     drawn = "" if report is None else f"    pictures: {folder.pictures}"
-    progress.say(f"model: {folder.model}{drawn}")
+    progress.say(f"model: {folder.model} ({used.weights}){drawn}")
     return figures
 
 
@@ -219,7 +218,7 @@ def _empty(folder: RunFolder) -> None:
     for record in (folder.history, folder.path / JOURNAL, folder.path / RUN_FILE):
         record.unlink(missing_ok=True)
     # Removed, not overwritten: what waits to be delivered may be the same file by another name.
-    for model in (folder.model, folder.best, folder.last_good):
+    for model in (folder.model, folder.best, folder.last, folder.last_good):
         shutil.rmtree(model, ignore_errors=True)
 
 
@@ -325,6 +324,38 @@ def _card(settings: Settings, manifest: Manifest, targets: Targets | None) -> Mo
         data_digest=manifest.digest,
         version=convforge.__version__,
     )
+
+
+def _save_models(
+    trained: Trainer,
+    best: Checkpoint | None,
+    card: ModelCard,
+    folder: RunFolder,
+    example: NDArray[np.uint8],
+) -> ModelCard:
+    """Save the model with the last epoch's weights and with the best's, where they are.
+
+    Returns:
+        The card of that which becomes the run's `model/`; `trained.model` has its weights.
+    """
+    from convforge.pipeline.training.resume.state import restore
+
+    settings, model = trained.settings.trainer, trained.model
+    of_last = card.model_copy(update={"epoch": settings.epochs})
+    if best is None:
+        save_model(folder.model, model, of_last, example)
+        return of_last
+    of_best = card.model_copy(
+        update={"epoch": best.position.epoch, "best_by": best.record["monitor"]}
+    )
+    takes_best = settings.checkpoint.weights == "best"
+    last = model.get_weights()
+    save_model(folder.last if takes_best else folder.model, model, of_last, example)
+    restore(trained.trainable, best.arrays, metrics=False)
+    save_model(folder.model if takes_best else folder.best, model, of_best, example)
+    if not takes_best:
+        model.set_weights(last)
+    return of_best if takes_best else of_last
 
 
 def _example(data: Path, manifest: Manifest) -> NDArray[np.uint8]:

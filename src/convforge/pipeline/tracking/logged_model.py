@@ -96,6 +96,7 @@ def _metadata(card: ModelCard) -> dict[str, Any]:
     outputs = card.outputs if len(card.outputs) <= _MOST_CLASSES else len(card.outputs)
     return {
         "name": card.name,
+        "weights": card.weights,
         "classes" if card.classes else "targets": outputs,
         "preprocessing": {
             "image_shape": card.image_shape,

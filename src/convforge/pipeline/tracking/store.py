@@ -29,6 +29,7 @@ _ENVIRONMENT = {
     # Without it the client asks git, and warns where there is none.
     "GIT_PYTHON_REFRESH": "quiet",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     # The client's own are 120 s and 7 tries with pauses: 4 minutes for a server that is down. The
     # sender tries again itself, and knows what was sent.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",

@@ -107,6 +107,11 @@ def _refuse_other_format(path: Path, name: str) -> None:
             raise InputError(f"data.path={path} {hint}")
 
 
+def is_archive(path: Path) -> bool:
+    """Whether `path` is a file that is read as a container of others, by its name."""
+    return path.name.lower().endswith(_ARCHIVES) and path.is_file()
+
+
 def is_litter(name: str) -> bool:
     """Whether `name` is a file that an operating system put there.
 

@@ -1,0 +1,1 @@
+"""Predicting: which model, which images, and how the answers are written."""

@@ -1,0 +1,68 @@
+"""The images that paths name: files, folders and archives, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from convforge.errors import BadItemError, InputError
+from convforge.pipeline.data.preparation.sources.files import (
+    is_archive,
+    is_litter,
+    open_container,
+)
+
+
+class ImageFile(NamedTuple):
+    """What was read of one image file."""
+
+    name: str
+    #: Its bytes, or why there are none.
+    content: bytes | str
+
+
+def image_files(paths: Sequence[Path]) -> Iterator[ImageFile]:
+    """All files at `paths`; what operating systems leave in folders is passed over.
+
+    A file in an archive is called `ARCHIVE/MEMBER`. What cannot be read is said, and the rest goes
+    on.
+    """
+    for path in paths:
+        try:
+            if path.is_dir() or is_archive(path):
+                yield from _members(path)
+            else:
+                yield ImageFile(str(path), path.read_bytes())
+        except OSError as error:
+            yield ImageFile(str(path), error.strerror or str(error))
+
+
+def count(paths: Sequence[Path]) -> int | None:
+    """How many there will be, where no container has to be read to know."""
+    with suppress(OSError):
+        if not any(path.is_dir() or is_archive(path) for path in paths):
+            return len(paths)
+    return None
+
+
+def _members(path: Path) -> Iterator[ImageFile]:
+    try:
+        container = open_container(path)
+        members = [
+            member
+            for member in container.members(lambda share: None)
+            if not member.is_folder and not is_litter(member.name)
+        ]
+        with container.reader() as read:
+            for member in members:
+                name = f"{path}/{member.name}"
+                try:
+                    problem = member.problem
+                    content = problem or read(member.locator, member.size)
+                except BadItemError as error:
+                    content = str(error)
+                yield ImageFile(name, content)
+    except InputError as error:  # Damaged as a whole, or of another kind.
+        yield ImageFile(str(path), str(error))

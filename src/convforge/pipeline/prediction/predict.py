@@ -1,0 +1,115 @@
+"""From paths to answers, some images at a time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convforge.errors import BadItemError, InputError
+from convforge.pipeline.pluralize import pluralize
+from convforge.pipeline.prediction.answers import FORMATS
+from convforge.pipeline.prediction.image_files import count, image_files
+from convforge.pipeline.printable import one_line, printable
+from convforge.pipeline.progress import Progress, Verbosity
+from convforge.serving.model_card import ModelCard
+from convforge.serving.predictor import decode_image, open_model
+
+_BATCH = 64
+
+
+def predict(
+    name: str, model: Path, paths: Sequence[Path], form: str, top: int, progress: Progress
+) -> int:
+    """Write what the model sees in every image at `paths` to standard output.
+
+    Args:
+        name: what the person has called the model.
+        model: its path.
+        paths: of images, folders and archives.
+        form: of `FORMATS`.
+        top: how many classes to name.
+        progress: told of every image that cannot be read.
+
+    Returns:
+        How many images could not be read.
+
+    Raises:
+        InputError: there is no model, no image can be read, or the model answers with what is no
+            number.
+    """
+    stored = open_model(model)
+    reading = _Reading(paths, stored.card, progress)
+    batches = reading.batches()
+    # Before the model is loaded, which takes seconds.
+    first = next(batches, None)
+    if first is None:
+        raise InputError(reading.nothing)
+    predictor = stored.load()
+    progress.say(f"{name}: {stored.card.weights}")
+    answers = FORMATS[form](stored.card, top)
+    # The lines themselves show how far it is, where they are seen.
+    told = Progress(Verbosity.QUIET) if sys.stdout.isatty() else progress
+    with told.task("predict", unit="images", total=count(paths)) as task:
+        for batch in chain([first], batches):
+            outputs = predictor.outputs(np.stack(batch.images))
+            if not np.isfinite(outputs).all():
+                raise InputError(f"{name} answers with what is no number: train it again")
+            for image, row in zip(batch.names, outputs, strict=True):
+                answers.write(image, row)
+            task.advance(len(batch.names))
+    if reading.failed:
+        progress.warn(f"{pluralize(reading.failed, 'file')} could not be read")
+    return reading.failed
+
+
+@dataclass
+class _Batch:
+    names: list[str] = field(default_factory=list)
+    images: list[NDArray[np.uint8]] = field(default_factory=list)
+
+
+class _Reading:
+    """Decodes images, and tells of those that cannot be."""
+
+    def __init__(self, paths: Sequence[Path], card: ModelCard, progress: Progress) -> None:
+        self._paths, self._card, self._progress = paths, card, progress
+        self._last = ""
+        self.failed = 0
+
+    @property
+    def nothing(self) -> str:
+        """What to say where no image was found."""
+        if self.failed == 1:
+            return self._last
+        if not self.failed:
+            return f"{', '.join(map(str, self._paths))}: holds no files"
+        return f"none of {pluralize(self.failed, 'file')} is an image that can be read"
+
+    def batches(self) -> Iterator[_Batch]:
+        """Some images at a time."""
+        batch = _Batch()
+        for name, content in image_files(self._paths):
+            try:
+                if isinstance(content, str):
+                    raise BadItemError(content)
+                batch.images.append(decode_image(content, self._card))
+                batch.names.append(name)
+            except BadItemError as error:
+                self._tell(one_line(printable(f"{name}: {error}")))
+            if len(batch.names) == _BATCH:
+                yield batch
+                batch = _Batch()
+        if batch.names:
+            yield batch
+
+    def _tell(self, problem: str) -> None:
+        self.failed += 1
+        self._last = problem
+        if count(self._paths) != 1:  # Else it is the error.
+            self._progress.warn(problem)
