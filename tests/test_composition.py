@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -298,9 +299,9 @@ def test_what_cannot_be_read_is_repeated_without_its_credentials(shared_project:
     assert "secret" not in str(refusal.value)
 
 
-def test_a_sweep_refuses_what_no_parser_can_read() -> None:
+def test_a_sweep_refuses_what_no_parser_can_read(shared_project: Path) -> None:
     with pytest.raises(InputError, match="nested more than 20 deep"):
-        sweep_jobs([f"seed={'[' * 500}"])
+        sweep_jobs(shared_project, [f"seed={'[' * 500}"])
 
 
 def test_a_file_that_is_nested_too_deeply_is_refused(project: Path) -> None:
@@ -471,10 +472,42 @@ def test_the_project_is_found_from_a_folder_below_it(project: Path) -> None:
     assert project_root() == project.resolve()
 
 
-def test_a_sweep_is_the_product_of_all_choices() -> None:
-    jobs = sweep_jobs(["model=a,b", "optimizer.learning_rate=0.1,0.01", "seed=1"])
+def test_a_sweep_is_the_product_of_all_choices(shared_project: Path) -> None:
+    jobs = sweep_jobs(shared_project, ["model=a,b", "optimizer.learning_rate=0.1,0.01", "seed=1"])
     assert jobs == [
         [f"model={model}", f"optimizer.learning_rate={rate}", "seed=1"]
         for model in "ab"
         for rate in ("0.1", "0.01")
     ]
+
+
+@pytest.mark.parametrize(
+    ("override", "values"),
+    [
+        ("seed=range(1,4)", ["1", "2", "3"]),
+        ("optimizer.momentum=choice(0.5,0.9)", ["0.5", "0.9"]),
+        ("optimizer=glob(*sgd)", ["momentum_sgd", "sgd"]),
+        ("augment=glob(*,exclude=[full,light])", ["alexnet", "none"]),
+    ],
+)
+def test_hydras_ways_to_write_choices_are_expanded(
+    shared_project: Path, override: str, values: list[str]
+) -> None:
+    key = override.partition("=")[0]
+    jobs = sweep_jobs(shared_project, [override])
+    assert jobs == [[f"{key}={value}"] for value in values]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("seed=interval(0,3)", "an interval is for a sweeper that searches; give a list, choice"),
+        ("model=glob(x*)", "model=glob(x*) fits no option of model"),
+        ("seed=glob(*)", "seed=glob(*) fits no option of seed"),
+    ],
+)
+def test_choices_that_are_no_list_are_refused(
+    shared_project: Path, override: str, said: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        sweep_jobs(shared_project, [override])

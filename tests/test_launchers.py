@@ -53,7 +53,7 @@ def test_the_commands_in_its_head_compose(shared_project: Path, name: str) -> No
     for command in commands:
         assert command[:3] == ["convforge", "train", "-m"]
         hydra_config(shared_project, command[3:])
-        for job in sweep_jobs(command[3:]):
+        for job in sweep_jobs(shared_project, command[3:]):
             others = [item for item in job if not is_hydras(item)]
             settings_of(compose_config(shared_project, others))
 

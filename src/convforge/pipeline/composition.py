@@ -10,7 +10,9 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -117,19 +119,38 @@ def read_params(path: Path) -> Settings:
         raise InputError(f"{path}: {_one_line(error)}") from error
 
 
-def sweep_jobs(overrides: Sequence[str]) -> list[list[str]]:
-    """The overrides of each job of a multirun: the product of all comma-separated choices.
+def sweep_jobs(root: Path, overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of each job of a multirun: the product of all choices.
+
+    They are lists (`a,b`), `choice(…)`, `range(…)` and, of the options of a group, `glob(…)`.
 
     Raises:
-        InputError: an override that cannot be parsed.
+        InputError: an override that cannot be parsed, a `glob` that nothing fits, or an
+            `interval(…)`, of which there is no list.
     """
     _refuse_endless(overrides)
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        with initialize_config_dir(str(root / "conf"), version_base="1.3"):
+            # It knows the options of each group.
+            loader = GlobalHydra.instance().config_loader()
+            parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
+            for override in parsed:
+                _refuse_no_choices(override)
+            batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     except HydraException as error:
-        raise explain(error, Path(), overrides) from error
-    batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+        raise explain(error, root, overrides) from error
     return [list(job) for batch in batches for job in batch]
+
+
+def _refuse_no_choices(override: Override) -> None:
+    shown = _shown(str(override.input_line))
+    if override.is_interval_sweep():
+        raise InputError(
+            f"{shown} is not allowed: an interval is for a sweeper that searches; give a list, "
+            "choice(…) or range(…)"
+        )
+    if override.value_type == ValueType.GLOB_CHOICE_SWEEP and not list(override.sweep_iterator()):
+        raise InputError(f"{shown} fits no option of {override.key_or_group}")
 
 
 def hydra_config(root: Path, overrides: Sequence[str]) -> DictConfig:

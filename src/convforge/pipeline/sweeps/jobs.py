@@ -63,7 +63,7 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
     own = hydra_config(root, overrides)
     if not multirun and any(item.startswith("hydra/launcher=") for item in overrides):
         raise InputError("hydra/launcher is for the jobs of a sweep: add -m")
-    jobs = sweep_jobs(overrides) if multirun else [list(overrides)]
+    jobs = sweep_jobs(root, overrides) if multirun else [list(overrides)]
     settings = [settings_of(compose_config(root, _config_overrides(job))) for job in jobs]
     for job in settings:
         manifest = Manifest.read(prepared(job.data, root, progress))
