@@ -48,7 +48,7 @@ ui: $(VENV)/.installed ## MLflow's pages on http://127.0.0.1:5000
 	@$(BIN)/convforge ui
 
 clean: ## remove what the pipeline made, and keep data, runs and outputs/
-	rm -rf build dvc_plots outputs/data
+	rm -rf build/data build/train build/evaluate dvc_plots outputs/data
 
 # The first Python of 3.11 to 3.13 that works: a version manager's stand-in may be on the PATH and
 # not run.

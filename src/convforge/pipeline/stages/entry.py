@@ -30,6 +30,13 @@ def stage_parser(description: str, *folders: str) -> argparse.ArgumentParser:
     return parser
 
 
+def add_copy(parser: argparse.ArgumentParser, option: str) -> None:
+    """Add an option for a copy of figures that DVC leaves to Git: a clone has a baseline."""
+    parser.add_argument(
+        f"--{option}", type=Path, metavar="FILE", help=f"write a copy of the {option} here"
+    )
+
+
 def add_verbosity(parser: argparse.ArgumentParser) -> None:
     """Add -q and -v."""
     group = parser.add_mutually_exclusive_group()

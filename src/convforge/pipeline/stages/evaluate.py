@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import sys
@@ -22,7 +23,7 @@ from convforge.pipeline.report import run_report
 from convforge.pipeline.run_folder import EvaluationFolder, RunFolder
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.settings.tracking import MLflowTracking
-from convforge.pipeline.stages.entry import run_stage, stage_parser
+from convforge.pipeline.stages.entry import add_copy, run_stage, stage_parser
 from convforge.pipeline.tracking.replay import State
 from convforge.pipeline.tracking.tracker import Tracker
 from convforge.pipeline.training import backend
@@ -174,13 +175,15 @@ def _complete_run(
 def main(argv: Sequence[str] | None = None) -> int:
     """The stage's command line."""
     parser = stage_parser("Test a trained model.", "run", "data", "out")
-    return run_stage(
-        parser,
-        argv,
-        lambda given, progress: evaluate(
-            read_params(given.params), given.run, given.data, given.out, project_root(), progress
-        ),
-    )
+    add_copy(parser, "metrics")
+
+    def stage(given: argparse.Namespace, progress: Progress) -> None:
+        settings = read_params(given.params)
+        evaluate(settings, given.run, given.data, given.out, project_root(), progress)
+        if given.metrics:
+            shutil.copyfile(EvaluationFolder(given.out).metrics, given.metrics)
+
+    return run_stage(parser, argv, stage)
 
 
 if __name__ == "__main__":

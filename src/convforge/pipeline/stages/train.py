@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -28,7 +29,7 @@ from convforge.pipeline.run_folder import RunFolder
 from convforge.pipeline.settings.distribution import RayDistribution
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.settings.tracking import MLflowTracking
-from convforge.pipeline.stages.entry import run_stage, stage_parser
+from convforge.pipeline.stages.entry import add_copy, run_stage, stage_parser
 from convforge.pipeline.tracking.journal import FILE_NAME as JOURNAL
 from convforge.pipeline.tracking.journal import Journal
 from convforge.pipeline.tracking.provenance import provenance_tags
@@ -373,13 +374,14 @@ def finished_figures(out: Path) -> Mapping[str, float] | None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The stage's command line."""
     parser = stage_parser("Train the config's network.", "data", "out")
-    return run_stage(
-        parser,
-        argv,
-        lambda given, progress: train(
-            read_params(given.params), given.data, given.out, project_root(), progress
-        ),
-    )
+    add_copy(parser, "history")
+
+    def stage(given: argparse.Namespace, progress: Progress) -> None:
+        train(read_params(given.params), given.data, given.out, project_root(), progress)
+        if given.history:
+            shutil.copyfile(RunFolder(given.out).history, given.history)
+
+    return run_stage(parser, argv, stage)
 
 
 if __name__ == "__main__":
