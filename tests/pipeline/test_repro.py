@@ -48,7 +48,7 @@ def test_the_summary_names_accuracy_run_pictures_and_model(clone: Clone) -> None
 def test_generated_files_are_not_gits(clone: Clone) -> None:
     assert clone.run("git", "status", "--porcelain").stdout == ""
     tracked = clone.run("git", "ls-files", "build", "data", "mlflow.db", "outputs").stdout
-    assert tracked == ""
+    assert tracked.split() == ["build/history.csv", "build/metrics.json"], "DVC compares these"
 
 
 SOURCE = "src/convforge/pipeline"
@@ -205,6 +205,10 @@ def test_an_experiment_runs_what_its_overrides_make_out_of_date(
     assert "-  learning_rate: 0.003" in check.stdout
     shown = clone.run("dvc", "params", "diff").stdout
     assert "optimizer.learning_rate" in shown
+    compared = json.loads(clone.run("dvc", "metrics", "diff", "--all", "--json").stdout)
+    accuracy = compared["build/metrics.json"]["test_accuracy"]
+    assert isinstance(accuracy["old"], float)
+    assert isinstance(accuracy["new"], float)
 
 
 @pytest.mark.usefixtures("pristine")
