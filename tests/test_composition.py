@@ -96,7 +96,7 @@ WRONG_VALUES = {
     "optimizer.clip_norm=0": ["optimizer.clip_norm=0", "greater than 0"],
     "trainer.precision=float16": ["trainer.precision='float16'", "did you mean float32?"],
     "model.nominal_input={image: [32, 32], classes: 10}": ["model.nominal_input.image=[32, 32]"],
-    "optimizer.name=adam": ["optimizer.name='adam'", "known are sgd, momentum_sgd"],
+    "optimizer.name=lion": ["optimizer.name='lion'", "known are sgd, momentum_sgd, adam"],
     "schedule.final_fraction=2": ["schedule.final_fraction=2", "less than or equal to 1"],
     "trainer.epochs=0": ["trainer.epochs=0", "greater than or equal to 1"],
     "trainer.epochs=three": ["trainer.epochs='three'", "integer"],

@@ -165,6 +165,21 @@ def test_a_damaged_newest_checkpoint_costs_an_iteration_and_no_exactness(
     assert same(tmp_path / "run", whole)
 
 
+def test_a_stopped_run_of_adam_that_ends_early_goes_on_exactly_too(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path
+) -> None:
+    config = (*LINEAR, "tracking=none", "optimizer=adam", "trainer.epochs=9")
+    ending = ("trainer.early_stopping.patience=1", "trainer.early_stopping.min_delta=0.5")
+    settings = compose(*config, *ending)
+    train(settings, digits, tmp_path / "whole", tmp_path, QUIET)
+    epochs = len(history(tmp_path / "whole"))
+    assert 2 <= epochs < 9
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, digits, tmp_path / "run", tmp_path, StoppedProgress(STEPS + 2))
+    train(settings, digits, tmp_path / "run", tmp_path, QUIET)
+    assert same(tmp_path / "run", tmp_path / "whole")
+
+
 def test_other_settings_begin_anew_and_the_changed_keys_are_named(
     compose: Callable[..., Settings], linear: Settings, digits: Path, tmp_path: Path, capfd: Any
 ) -> None:

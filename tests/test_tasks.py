@@ -63,6 +63,14 @@ def test_a_loss_for_classes_is_its_equation_in_training_and_in_evaluation(name: 
     assert scores["test_accuracy"] == pytest.approx(2 / 3)
 
 
+def test_smoothed_labels_give_away_a_share_to_all_classes() -> None:
+    smoothed = 0.9 * ONE_HOT + 0.1 / 3
+    probabilities = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
+    loss = training_loss("cross_entropy", classes=3, label_smoothing=0.1)
+    expected = -np.mean((smoothed * np.log(probabilities)).sum(1))
+    assert float(loss(LABELS, LOGITS.astype("float32"))) == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize("name", ["mse", "mae", "hinge"])
 def test_a_loss_for_numbers_is_its_equation_in_training_and_in_evaluation(name: str) -> None:
     targets, outputs = np.array([[1.0], [-1.0]]), np.array([[0.25], [2.0]])
@@ -196,6 +204,7 @@ def test_targets_of_another_size_train_the_same_net(
         ),
         (("task=regresion",), "did you mean regression?"),
         (("loss=msse",), "did you mean mse?"),
+        (("loss=mse", "+loss.label_smoothing=0.1"), "loss.label_smoothing=0.1 is not allowed"),
         (("task=regression", "loss=mse", "task.drawn=[turn]"), "task.drawn='turn'"),
         (("task=regression", "loss=mse", "task.drawn=[shear]"), "augment.geometry.shear keeps"),
         (

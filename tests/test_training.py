@@ -27,7 +27,9 @@ from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.stages.evaluate import evaluate
 from convforge.pipeline.stages.train import train
 from convforge.pipeline.tracking.journal import Journal
-from convforge.pipeline.training.optimization import learning_rate
+from convforge.pipeline.training.callbacks import EarlyStopping
+from convforge.pipeline.training.optimization import build_optimizer, learning_rate, make_optimizer
+from convforge.pipeline.training.run_state import RunState
 from convforge.serving.predictor import load_predictor
 
 QUIET = Progress(Verbosity.QUIET)
@@ -354,3 +356,75 @@ def test_a_model_that_sees_another_size_is_not_evaluated(
     with pytest.raises(InputError, match=r"was trained with another augment\.size"):
         evaluate(other, run, digits, tmp_path / "out", tmp_path, QUIET)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop"])
+def test_an_optimizer_of_keras_has_the_configs_arguments(
+    compose: Callable[..., Settings], name: str
+) -> None:
+    rate = ("optimizer.learning_rate=0.003", "schedule=constant", "optimizer.clip_norm=2")
+    settings = compose(f"optimizer={name}", *rate, "optimizer.epsilon=1e-5")
+    optimizer = make_optimizer(settings.optimizer, settings.schedule, epochs=1, steps_per_epoch=1)
+    assert type(optimizer).__name__.lower() == name
+    config = optimizer.get_config()
+    given = settings.optimizer.model_dump()
+    kept = {key: value for key, value in given.items() if key in config and key != "name"}
+    assert {key: config[key] for key in kept} == {key: pytest.approx(kept[key]) for key in kept}
+    assert kept.keys() >= {"learning_rate", "epsilon"}
+    assert config["clipnorm"] == 2
+
+
+def test_adamws_decay_leaves_out_what_the_patterns_fit(compose: Callable[..., Settings]) -> None:
+    settings = compose("optimizer=adamw", "optimizer.weight_decay=0.5", "schedule=constant")
+    optimizer = make_optimizer(settings.optimizer, settings.schedule, epochs=1, steps_per_epoch=1)
+    kernel, bias = (keras.Variable(np.ones(2), name=name) for name in ("kernel", "bias"))
+    build_optimizer(optimizer, [kernel, bias], settings.optimizer)
+    optimizer.apply([np.zeros(2, np.float32)] * 2)
+    np.testing.assert_allclose(kernel.numpy(), 1 - 0.5 * settings.optimizer.learning_rate)
+    np.testing.assert_allclose(bias.numpy(), 1)
+
+
+# With this rate nothing becomes better after the first epoch, by more than 1.
+WAITING = (
+    *LINEAR[:2],
+    "optimizer.learning_rate=1e-9",
+    "schedule=constant",
+    "trainer.limit_steps=2",
+    "trainer.epochs=9",
+    "trainer.early_stopping.patience=2",
+    "trainer.early_stopping.min_delta=1",
+)
+
+
+def test_a_run_that_no_longer_gains_ends_early_and_says_so(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path, capfd: Any
+) -> None:
+    run = tmp_path / "run"
+    train(compose(*WAITING), digits, run, tmp_path, Progress())
+    with (run / "history.csv").open(newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+    said = capfd.readouterr().err
+    assert "ended early: val_loss has not become better for 2 epochs" in said
+    assert load_predictor(run).card.weights == "weights of epoch 3, the last"
+
+
+@pytest.mark.parametrize(
+    ("losses", "ends"),
+    [
+        ([5.0, 3.0, 1.0], False),
+        ([5.0, 4.5], False),
+        ([5.0, 4.5, 4.2], True),
+        ([5.0, 4.5, 3.9], False),
+        ([5.0, 4.5, 3.9, 3.5, 3.2], True),
+        ([], False),
+    ],
+)
+def test_waiting_begins_with_the_last_epoch_that_was_better(
+    losses: list[float], ends: bool
+) -> None:
+    state = RunState(None, steps_per_epoch=1, largest_loss=1e6)
+    state.rows = [{"val_loss": loss} for loss in losses]
+    ending = EarlyStopping(state, monitor="val_loss", patience=2, min_delta=1.0)
+    assert ending.is_due is ends
+    state.rows = [{"accuracy": -loss} for loss in losses]
+    assert EarlyStopping(state, monitor="accuracy", patience=2, min_delta=1.0).is_due is ends

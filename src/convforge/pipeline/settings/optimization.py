@@ -1,8 +1,9 @@
-"""`optimizer` and `schedule`: the lecture's equations (14) to (16), and ε over the epochs."""
+"""`optimizer` and `schedule`: equations (14) to (16), Keras' own, and ε over the epochs."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
@@ -34,6 +35,55 @@ class SGDSettings(_GradientDescent):
     name: Literal["sgd"]
 
 
+_Share: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+_Positive: TypeAlias = Annotated[float, Field(gt=0)]
+
+
+class AdamSettings(_GradientDescent):
+    """Keras' own."""
+
+    name: Literal["adam"]
+    beta_1: _Share
+    beta_2: _Share
+    epsilon: _Positive
+
+
+class AdamWSettings(AdamSettings):
+    """Keras' own, whose decay does not pass through the gradient's moments."""
+
+    name: Literal["adamw"]  # type: ignore[assignment]
+    weight_decay: Annotated[float, Field(ge=0)]
+    no_decay: list[str]
+
+    @model_validator(mode="after")
+    def _patterns(self) -> Self:
+        check_patterns("no_decay", self.no_decay)
+        return self
+
+
+class RMSpropSettings(_GradientDescent):
+    """Keras' own."""
+
+    name: Literal["rmsprop"]
+    rho: _Share
+    momentum: _Share
+    epsilon: _Positive
+
+
+def check_patterns(argument: str, patterns: Iterable[str]) -> None:
+    """Refuse what is no regular expression.
+
+    Raises:
+        ArgumentError: naming the pattern and what is wrong with it.
+    """
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            allowed = f"a regular expression ({error})"
+            raise ArgumentError(argument, pattern, allowed) from error
+
+
 Factors: TypeAlias = dict[str, Annotated[float, Field(ge=0)]]
 
 
@@ -50,12 +100,7 @@ class MomentumSGDSettings(_GradientDescent):
     @model_validator(mode="after")
     def _patterns(self) -> Self:
         for argument in ("no_decay", "learning_rate_factors", "decay_factors"):
-            for pattern in getattr(self, argument):
-                try:
-                    re.compile(pattern)
-                except re.error as error:
-                    allowed = f"a regular expression ({error})"
-                    raise ArgumentError(argument, pattern, allowed) from error
+            check_patterns(argument, getattr(self, argument))
         return self
 
 
@@ -87,5 +132,7 @@ class StepSchedule(Group):
         return self
 
 
-OptimizerSettings: TypeAlias = SGDSettings | MomentumSGDSettings
+OptimizerSettings: TypeAlias = (
+    SGDSettings | MomentumSGDSettings | AdamSettings | AdamWSettings | RMSpropSettings
+)
 ScheduleSettings: TypeAlias = ConstantSchedule | CosineSchedule | StepSchedule

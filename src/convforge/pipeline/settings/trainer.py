@@ -21,6 +21,17 @@ class CheckpointSettings(Group):
     weights: Literal["last", "best"] = "last"
 
 
+class EarlyStoppingSettings(Group):
+    """When a run ends before its last epoch."""
+
+    patience: Annotated[int, Field(ge=1, le=1_000_000)] | None
+    min_delta: Annotated[float, Field(ge=0)]
+
+
+#: Of a run from before there was any.
+_NEVER = EarlyStoppingSettings(patience=None, min_delta=0.0)
+
+
 class TrainerSettings(Group):
     """How long, in what portions, and how exactly."""
 
@@ -33,4 +44,5 @@ class TrainerSettings(Group):
     shuffle_megabytes: Annotated[int, Field(ge=1, le=1_048_576)]
     input_threads: Annotated[int, Field(ge=1, le=1024)] | None
     largest_loss: Annotated[float, Field(gt=0)]
+    early_stopping: EarlyStoppingSettings = _NEVER
     checkpoint: CheckpointSettings

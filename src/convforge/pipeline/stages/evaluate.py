@@ -87,7 +87,8 @@ def evaluate(
     files = [(picture, folder.pictures.name) for picture in pictures]
     files += [(file, folder.data.name) for file in of_data]
     files += [(folder.predictions, ""), (folder.metrics, "")]
-    _complete_run(settings, run, out, root, figures, files, progress)
+    epoch = predictor.card.epoch or settings.trainer.epochs
+    _complete_run(settings, run, out, root, figures, files, epoch, progress)
     return figures
 
 
@@ -148,6 +149,7 @@ def _complete_run(
     root: Path,
     figures: Mapping[str, float],
     files: Sequence[tuple[Path, str]],
+    epoch: int,
     progress: Progress,
 ) -> None:
     """Add figures and files, each with its folder in the store, to the run that trained."""
@@ -165,7 +167,7 @@ def _complete_run(
         completes=trained.run_id or trained.key or "",
     )
     tracker.start()
-    journal.metrics(figures, settings.trainer.epochs)
+    journal.metrics(figures, epoch)
     for file, to in files:
         journal.artifact(file, to)
     journal.end("FINISHED")

@@ -191,6 +191,7 @@ def _train(
             save_model(folder.last_good, error.model, card, _example(data, manifest))
             journal.tags({"convforge.error": str(error)})
             raise
+        card = card.model_copy(update={"epoch": max(journal.recorded_metrics())})
         best = checkpoints.best()  # None where its file was damaged.
         used = _save_models(trained, best, card, folder, _example(data, manifest))
         journal.tags({"convforge.weights": used.weights})
@@ -341,22 +342,21 @@ def _save_models(
     """
     from convforge.pipeline.training.resume.state import restore
 
-    settings, model = trained.settings.trainer, trained.model
-    of_last = card.model_copy(update={"epoch": settings.epochs})
+    model = trained.model
     if best is None:
-        save_model(folder.model, model, of_last, example)
-        return of_last
+        save_model(folder.model, model, card, example)
+        return card
     of_best = card.model_copy(
         update={"epoch": best.position.epoch, "best_by": best.record["monitor"]}
     )
-    takes_best = settings.checkpoint.weights == "best"
+    takes_best = trained.settings.trainer.checkpoint.weights == "best"
     last = model.get_weights()
-    save_model(folder.last if takes_best else folder.model, model, of_last, example)
+    save_model(folder.last if takes_best else folder.model, model, card, example)
     restore(trained.trainable, best.arrays, metrics=False)
     save_model(folder.model if takes_best else folder.best, model, of_best, example)
     if not takes_best:
         model.set_weights(last)
-    return of_best if takes_best else of_last
+    return of_best if takes_best else card
 
 
 def _example(data: Path, manifest: Manifest) -> NDArray[np.uint8]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Callable, Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from convforge.pipeline.metrics import higher_is_better
 from convforge.pipeline.progress import Progress, Task
 from convforge.pipeline.tracking.journal import Journal
 from convforge.pipeline.training.run_state import REFRESH_SECONDS, RunState
@@ -64,6 +66,44 @@ class EpochRecord(keras.callbacks.Callback):
         if epoch not in self._recorded:
             self._journal.metrics(figures, epoch)
         self._after_epoch()
+
+
+class EarlyStopping(keras.callbacks.Callback):
+    """Ends a run whose monitored figure has not become better for some epochs.
+
+    It looks at the record of the epochs alone, so a run that was stopped and goes on ends where one
+    that was not does.
+
+    Args:
+        state: of the run, with the record of the epoch that has just ended.
+        monitor: the figure.
+        patience: how many epochs are waited for.
+        min_delta: what is not more than this is not better.
+    """
+
+    def __init__(self, state: RunState, *, monitor: str, patience: float, min_delta: float) -> None:
+        super().__init__()
+        self._state = state
+        self._monitor = monitor
+        self._patience = patience
+        self._min_delta = min_delta
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the run ends after the last epoch of its record."""
+        sign = 1 if higher_is_better(self._monitor) else -1
+        best, waited = -inf, 0
+        for row in self._state.rows:
+            value = sign * row[self._monitor]
+            better = value > best + self._min_delta
+            best, waited = (value, 0) if better else (best, waited + 1)
+            if waited >= self._patience:
+                return True
+        return False
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        if self.is_due:
+            self.model.stop_training = True
 
 
 class LiveProgress(keras.callbacks.Callback):

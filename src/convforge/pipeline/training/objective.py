@@ -93,10 +93,21 @@ def _brought(loss: LossSettings, manifest: Manifest) -> Targets:
     )
 
 
-def training_loss(name: str, classes: int | None) -> keras.losses.Loss:
-    """The loss called `name` in the config, of logits of `classes`, or of numbers if None."""
+def training_loss(
+    name: str, classes: int | None, label_smoothing: float = 0.0
+) -> keras.losses.Loss:
+    """The loss called `name` in the config, of logits of `classes`, or of numbers if None.
+
+    With label smoothing s the target of an image's class is 1 − s + s/n, that of each of the n − 1
+    others s/n (Szegedy et al., 2016).
+    """
     if name == "cross_entropy":
-        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        if not label_smoothing or classes is None:
+            return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        smoothed = keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=label_smoothing
+        )
+        return EachClass(smoothed, classes, other=0.0)
     losses = {
         "mse": keras.losses.MeanSquaredError,
         "mae": keras.losses.MeanAbsoluteError,
@@ -123,7 +134,7 @@ class EachClass(keras.losses.Loss):
     """A loss for numbers, between each class's logit and whether it is the image's class.
 
     Args:
-        loss: (10), (11) or (12).
+        loss: (10), (11) or (12), or (9) with smoothed targets.
         classes: how many there are.
         other: the target of the classes that are not the image's; that of its own is 1.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +12,13 @@ from convforge.errors import InputError
 from convforge.geometry import ArgumentError
 from convforge.optimizers import MomentumSGD
 from convforge.pipeline.settings.optimization import (
+    AdamSettings,
+    AdamWSettings,
     ConstantSchedule,
     CosineSchedule,
+    MomentumSGDSettings,
     OptimizerSettings,
+    RMSpropSettings,
     ScheduleSettings,
     SGDSettings,
 )
@@ -30,17 +35,37 @@ def make_optimizer(
     rate = learning_rate(
         schedule, settings.learning_rate, epochs=epochs, steps_per_epoch=steps_per_epoch
     )
-    if isinstance(settings, SGDSettings):
-        return keras.optimizers.SGD(rate, **_clipping(settings))
-    return MomentumSGD(
-        learning_rate=rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        no_decay=settings.no_decay,
-        learning_rate_factors=settings.learning_rate_factors,
-        decay_factors=settings.decay_factors,
-        **_clipping(settings),
-    )
+    bound = _clipping(settings)
+    match settings:
+        case MomentumSGDSettings():
+            return MomentumSGD(
+                learning_rate=rate,
+                momentum=settings.momentum,
+                weight_decay=settings.weight_decay,
+                no_decay=settings.no_decay,
+                learning_rate_factors=settings.learning_rate_factors,
+                decay_factors=settings.decay_factors,
+                **bound,
+            )
+        case AdamWSettings():
+            return keras.optimizers.AdamW(
+                rate,
+                settings.weight_decay,
+                settings.beta_1,
+                settings.beta_2,
+                settings.epsilon,
+                **bound,
+            )
+        case AdamSettings():
+            return keras.optimizers.Adam(
+                rate, settings.beta_1, settings.beta_2, settings.epsilon, **bound
+            )
+        case RMSpropSettings():
+            return keras.optimizers.RMSprop(
+                rate, settings.rho, settings.momentum, settings.epsilon, **bound
+            )
+        case SGDSettings():
+            return keras.optimizers.SGD(rate, **bound)
 
 
 def _clipping(settings: OptimizerSettings) -> dict[str, Any]:
@@ -53,12 +78,18 @@ def _clipping(settings: OptimizerSettings) -> dict[str, Any]:
     return {name: bound for name, bound in bounds.items() if bound is not None}
 
 
-def build_optimizer(optimizer: keras.optimizers.Optimizer, variables: Sequence[Any]) -> None:
+def build_optimizer(
+    optimizer: keras.optimizers.Optimizer, variables: Sequence[Any], settings: OptimizerSettings
+) -> None:
     """Make the optimizer's own variables now, so that a mistake shows before the first step.
 
     Raises:
         InputError: a factor's pattern is found in no variable's name.
     """
+    if isinstance(settings, AdamWSettings):
+        # Keras' own patterns are searched in names such as kernel:0 on TensorFlow.
+        kept = re.compile("|".join(settings.no_decay) or "(?!)")
+        optimizer.exclude_from_weight_decay([each for each in variables if kept.search(each.path)])
     try:
         optimizer.build(variables)
     except ArgumentError as error:

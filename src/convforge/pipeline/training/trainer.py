@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import keras
@@ -18,7 +19,7 @@ from convforge.pipeline.progress import Progress
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.tracking.journal import Journal
 from convforge.pipeline.training.augmentation_placement import augmented_images, with_augmentation
-from convforge.pipeline.training.callbacks import EpochRecord, LiveProgress
+from convforge.pipeline.training.callbacks import EarlyStopping, EpochRecord, LiveProgress
 from convforge.pipeline.training.checkpoint_callback import (
     Checkpointing,
     RestoredMetrics,
@@ -161,9 +162,11 @@ class Trainer:
                 epochs=settings.trainer.epochs,
                 steps_per_epoch=self.feed.steps_per_epoch,
             )
-            build_optimizer(optimizer, self.trainable.trainable_variables)
+            build_optimizer(optimizer, self.trainable.trainable_variables, settings.optimizer)
             loss = training_loss(
-                settings.loss.name, None if targets else len(self.manifest.classes)
+                settings.loss.name,
+                None if targets else len(self.manifest.classes),
+                settings.loss.label_smoothing,
             )
             self.trainable.compile(
                 optimizer=optimizer,
@@ -211,6 +214,7 @@ class Trainer:
         # Where all processes are asked to stop, the first one saves before it does, and the others
         # notice that; a process that is asked alone stops all.
         patience = 0.0 if self.distribution.leads else _SECONDS_TO_FOLLOW
+        monitor = check_monitor(settings.checkpoint.monitor, self.figures)
         with (
             self.distribution.scope(),
             stop_requests(patience) as stop,
@@ -231,13 +235,20 @@ class Trainer:
                     state,
                     checkpoints,
                     seconds=settings.checkpoint.seconds,
-                    monitor=check_monitor(settings.checkpoint.monitor, self.figures),
+                    monitor=monitor,
                     stop=stop,
                 ),
             ]
+            early = settings.early_stopping
+            ending = EarlyStopping(
+                state, monitor=monitor, patience=early.patience or inf, min_delta=early.min_delta
+            )
+            callbacks.append(ending)
             if start is not None and step:
                 callbacks.append(RestoredMetrics(start.arrays))
             for position, end in self._parts(state.position):
+                if ending.is_due:  # Of a run that was killed after its last epoch.
+                    break
                 self.trainable.fit(
                     self.distribution.batches(feed.training(position)),
                     initial_epoch=position.epoch,
@@ -251,6 +262,10 @@ class Trainer:
                     verbose=0,
                     callbacks=callbacks,
                 )
+        if ending.is_due:
+            progress.say(
+                f"ended early: {monitor} has not become better for {early.patience} epochs"
+            )
 
     def _parts(self, start: Position) -> Iterator[tuple[Position, int]]:
         """Where each call of `fit` begins, and the epochs that are done after it."""
