@@ -57,11 +57,17 @@ class ModelServer:
 
 
 @contextmanager
-def serving(model: Path, folder: Path, *options: str, **environment: str) -> Iterator[ModelServer]:
+def serving(
+    model: Path,
+    folder: Path,
+    env_manager: str = "local",
+    seconds: float = _START_SECONDS,
+    **environment: str,
+) -> Iterator[ModelServer]:
     """A server of the MLflow model in the folder `model`, started in `folder`."""
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(model)]
-    command += ["-h", "127.0.0.1", "-p", str(port), *(options or ("--env-manager", "local"))]
+    command += ["-h", "127.0.0.1", "-p", str(port), "--env-manager", env_manager]
     log = folder / "serve.log"
     with log.open("ab") as file:
         process = subprocess.Popen(
@@ -73,7 +79,7 @@ def serving(model: Path, folder: Path, *options: str, **environment: str) -> Ite
             start_new_session=True,
         )
     try:
-        end = time.monotonic() + float(environment.get("START_SECONDS", _START_SECONDS))
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             assert process.poll() is None, log.read_text()
             try:

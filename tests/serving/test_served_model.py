@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import random
+import shutil
 import struct
 import zlib
 from collections.abc import Iterator
@@ -189,3 +190,17 @@ def test_two_thousand_bad_requests_get_no_answer_and_kill_nothing(
     print(f"\n2000 bad requests, {len(answered)} answered")
     assert answered == []
     assert server.ask({"inputs": [encoded["7"]]}).predictions[0]["class"] == "7"
+
+
+@pytest.mark.package
+@pytest.mark.skipif(shutil.which("pyenv") is None, reason="MLflow makes environments by pyenv")
+def test_it_answers_in_an_environment_of_its_own_requirements_alone(
+    logged: Path, tmp_path: Path, encoded: dict[str, str]
+) -> None:
+    """Where nobody has installed convforge."""
+    environments = tmp_path / "environments"
+    own = {"MLFLOW_ENV_ROOT": str(environments), "PYTHONPATH": ""}
+    with serving(logged, tmp_path, "virtualenv", 900, **own) as server:
+        assert server.ask({"inputs": [encoded["3"]]}).predictions[0]["class"] == "3"
+    assert list(environments.glob("*/lib/*/site-packages/mlflow"))
+    assert not list(environments.glob("*/lib/*/site-packages/*convforge*"))
