@@ -404,7 +404,8 @@ def test_train_evaluate_and_predict_work_together_and_are_plain_when_piped(
         pattern = rf"epoch   {epoch}/2  {figures}  [\d,]+ images/s"
         assert sum(bool(re.fullmatch(pattern, line)) for line in lines) == 1, done.stderr
     (folder,) = (project / "outputs" / "train").iterdir()
-    assert f"train: softmax_linear-mnist5k → {folder}" in done.stderr
+    named = rf"train: {re.escape(' '.join([*short, *SMALL]))} [\d-]+ [\d:]+ → {folder}"
+    assert re.search(named, done.stderr), "a run is called by its overrides"
 
     assert cli.main(["evaluate", str(folder)]) == 0
     assert re.search(r"test: accuracy \d+\.\d\d%, loss", capfd.readouterr().err)

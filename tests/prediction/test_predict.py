@@ -145,7 +145,9 @@ def test_where_nothing_can_be_read_it_is_a_mistake(
     assert not any("Traceback" in line for line in told)
 
 
-@pytest.mark.parametrize("name", ["id", "runs", "models", "alias", "version", "file", "other name"])
+@pytest.mark.parametrize(
+    "name", ["id", "runs", "run's", "models", "alias", "version", "file", "other name"]
+)
 def test_the_model_is_found_however_it_is_named(
     root: Path,
     images: Path,
@@ -172,7 +174,8 @@ def test_the_model_is_found_however_it_is_named(
     (tmp_path / "other" / "model.keras").rename(tmp_path / "other" / "mine.keras")
     reference = {
         "id": run_id,
-        "runs": f"runs:/{run_id}/model",
+        "runs": f"runs:/{run_id}/softmax_linear",
+        "run's": f"runs:/{run_id}/model",
         "models": f"models:/{state['model_id']}",
         "alias": "models:/digits_alias@champion",
         "version": "models:/digits_version/1",

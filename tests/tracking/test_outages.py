@@ -23,9 +23,10 @@ from recorded import Said, differences, end_run, start_run, tracking, whole_run,
 
 from convforge.errors import InputError
 from convforge.pipeline import cli
+from convforge.pipeline.tracking.clients import Clients
 from convforge.pipeline.tracking.journal import PARENT_TAG, Event, Journal
 from convforge.pipeline.tracking.mlflow_client import open_client
-from convforge.pipeline.tracking.outbox import outbox, sync
+from convforge.pipeline.tracking.outbox import deliveries, outbox, sync, waiting
 from convforge.pipeline.tracking.queue import Queue
 from convforge.pipeline.tracking.replay import State
 from convforge.pipeline.tracking.store import store_of
@@ -344,6 +345,14 @@ def test_a_run_whose_process_was_killed_does_not_stay_running(tmp_path: Path) ->
     assert client.get_run(run.info.run_id).info.status == "FINISHED"
     assert [row.step for row in client.get_metric_history(run.info.run_id, "loss")] == [1, 2, 3, 4]
     assert list(outbox(tmp_path).iterdir()) == []
+
+
+def test_what_another_sender_has_delivered_meanwhile_is_passed_by(tmp_path: Path) -> None:
+    """Between the look for what waits and its delivery."""
+    whole_run(tmp_path, "run", f"http://127.0.0.1:{free_port()}", epochs=1, patience=0)
+    (journal,) = waiting(tmp_path)
+    shutil.rmtree(journal.folder)
+    assert deliveries([journal], Clients(print), Said()) == []
 
 
 def test_what_dvc_deletes_is_delivered_all_the_same(tmp_path: Path) -> None:

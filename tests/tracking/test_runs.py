@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -93,7 +94,8 @@ def test_evaluation_completes_the_run_that_training_opened(tracked: Tracked) -> 
     runs = tracked.client.search_runs([experiment.experiment_id])
     assert [run.info.run_id for run in runs] == [tracked.state["run_id"]]
     assert runs[0].info.status == "FINISHED"
-    assert runs[0].info.run_name == "lecture_cnn-mnist5k"
+    # By model and data, since nobody gave an override, and the time.
+    assert re.fullmatch(r"lecture_cnn-mnist5k \d{4}-\d\d-\d\d \d\d:\d\d", runs[0].info.run_name)
     assert runs[0].data.tags["convforge.evaluated"] == "yes"
 
 
@@ -121,12 +123,31 @@ def test_the_test_figures_are_those_of_metrics_json(tracked: Tracked) -> None:
     assert {name: metrics[name] for name in figures} == figures
 
 
+def test_the_test_figures_are_the_models_too(tracked: Tracked) -> None:
+    """So that MLflow's page of models can be sorted by them."""
+    experiment = tracked.client.get_experiment_by_name("convforge").experiment_id
+    (model,) = tracked.client.search_logged_models(
+        [experiment], order_by=[{"field_name": "metrics.test_accuracy", "ascending": False}]
+    )
+    assert model.name == "lecture_cnn"
+    measured = {metric.key: metric.value for metric in model.metrics}
+    figures = tracked.run.data.metrics
+    assert measured == {name: figures[name] for name in figures if name.startswith("test_")}
+    assert "test_accuracy" in measured
+
+
 def test_the_data_set_is_named_by_its_digest(tracked: Tracked, digits: Path) -> None:
     digest = Manifest.read(digits).digest
-    (entry,) = tracked.run.inputs.dataset_inputs
-    assert entry.dataset.name == "mnist5k"
+    found = {entry.dataset.name: entry for entry in tracked.run.inputs.dataset_inputs}
+    assert set(found) == {"mnist5k", "mnist5k-test"}
+    entry = found["mnist5k"]
     assert entry.dataset.digest == digest[:36]
     assert json.loads(entry.dataset.profile)["train"] == 250
+    assert [tag.value for tag in entry.tags] == ["training"]
+    assert [tag.value for tag in found["mnist5k-test"].tags] == ["testing"]
+    assert json.loads(found["mnist5k-test"].dataset.profile)["test"] == 100
+    (images,) = json.loads(json.loads(entry.dataset.schema)["mlflow_tensorspec"]["features"])
+    assert images["tensor-spec"] == {"dtype": "uint8", "shape": [-1, 28, 28, 1]}
     assert tracked.run.data.tags["convforge.data_digest"] == digest
 
 
@@ -175,7 +196,7 @@ def test_the_model_loads_in_a_fresh_process_and_predicts_the_same(
     code = f"""
 import json, mlflow, numpy as np
 mlflow.set_tracking_uri({tracked.state["tracking_uri"]!r})
-model = mlflow.pyfunc.load_model("runs:/{tracked.state["run_id"]}/model")
+model = mlflow.pyfunc.load_model("runs:/{tracked.state["run_id"]}/{tracked.settings.model.name}")
 answers = model.predict(np.load({str(tmp_path / "images.npy")!r}), params={{"top": 10}})
 print(json.dumps([answer["top"] for answer in answers]))
 """

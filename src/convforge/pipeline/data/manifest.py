@@ -169,6 +169,15 @@ class Manifest(_Entry):
             ) from error
 
 
+def dataset_profile(manifest: Manifest, *splits: str) -> dict[str, Any]:
+    """What a tracker says of the data: how many images in `splits`, how many classes, their shape.
+
+    Example of one for the digits: `{"train": 3600, "classes": 10, "image": [28, 28, 1]}`.
+    """
+    examples = {name: manifest.splits[name].examples for name in splits}
+    return {**examples, "classes": len(manifest.classes), "image": manifest.image_shape}
+
+
 def matching_manifest(settings: DataSettings, folder: Path) -> Manifest:
     """The manifest in `folder`, if it was made by this `data` group of a config.
 

@@ -14,10 +14,11 @@ from convforge.pipeline.composition import compose_config, settings_of
 from convforge.pipeline.credentials import TRACKING_URI
 from convforge.pipeline.project import project_root
 from convforge.pipeline.tracking.store import given_uri, quiet_mlflow, store_of
-from convforge.serving.predictor import RUN_MODEL
 
 _RUN_ID = re.compile("[0-9a-f]{32}")
 _ADDRESS = re.compile("(runs|models):/")
+# A run's model, whatever it is called there.
+_OF_RUN = re.compile(f"runs:/({_RUN_ID.pattern})(/model)?")
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def _address(reference: str) -> str | None:
     if _ADDRESS.match(reference):
         return reference
     if _RUN_ID.fullmatch(reference) and not Path(reference).exists():
-        return f"runs:/{reference}/{RUN_MODEL}"
+        return f"runs:/{reference}"
     return None
 
 
@@ -55,14 +56,24 @@ def _download(address: str, reference: str, folder: Path) -> Path:
     from mlflow.exceptions import MlflowException
 
     mlflow.set_tracking_uri(uri)
-    # A run's model is found by the run alone, however it was called.
-    if _RUN_ID.fullmatch(address.removeprefix("runs:/")):
-        address = f"{address}/{RUN_MODEL}"
     try:
-        return Path(mlflow.artifacts.download_artifacts(address, dst_path=str(folder)))
+        run = _OF_RUN.fullmatch(address)
+        found = _model_of(run[1]) if run else address
+        return Path(mlflow.artifacts.download_artifacts(found, dst_path=str(folder)))
     except (MlflowException, OSError) as error:
         said = str(error).strip().splitlines()
         raise InputError(f"{reference} is not in {uri}: {said[0] if said else error!r}") from error
+
+
+def _model_of(run_id: str) -> str:
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    experiment = client.get_run(run_id).info.experiment_id
+    models = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
+    if not models:
+        raise FileNotFoundError("the run has no model")
+    return f"models:/{models[0].model_id}"
 
 
 def _store() -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from convforge.errors import InputError
 from convforge.pipeline.composition import read_params
-from convforge.pipeline.data.manifest import Manifest, matching_manifest
+from convforge.pipeline.data.manifest import Manifest, dataset_profile, matching_manifest
 from convforge.pipeline.metrics import achieved
 from convforge.pipeline.pluralize import pluralize
 from convforge.pipeline.progress import Progress
@@ -88,7 +88,7 @@ def evaluate(
     files += [(file, folder.data.name) for file in of_data]
     files += [(folder.predictions, ""), (folder.metrics, "")]
     epoch = predictor.card.epoch or settings.trainer.epochs
-    _complete_run(settings, run, out, root, figures, files, epoch, progress)
+    _complete_run(settings, run, out, root, figures, files, epoch, manifest, progress)
     return figures
 
 
@@ -150,6 +150,7 @@ def _complete_run(
     figures: Mapping[str, float],
     files: Sequence[tuple[Path, str]],
     epoch: int,
+    manifest: Manifest,
     progress: Progress,
 ) -> None:
     """Add figures and files, each with its folder in the store, to the run that trained."""
@@ -167,6 +168,13 @@ def _complete_run(
         completes=trained.run_id or trained.key or "",
     )
     tracker.start()
+    journal.dataset(
+        name=f"{manifest.name}-test",
+        digest=manifest.digest,
+        source=manifest.source,
+        profile=dataset_profile(manifest, "test"),
+        context="testing",
+    )
     journal.metrics(figures, epoch)
     for file, to in files:
         journal.artifact(file, to)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,7 +22,7 @@ from omegaconf import OmegaConf
 import convforge
 from convforge.errors import DivergenceError
 from convforge.pipeline.composition import read_params
-from convforge.pipeline.data.manifest import Manifest, matching_manifest
+from convforge.pipeline.data.manifest import Manifest, dataset_profile, matching_manifest
 from convforge.pipeline.data.reading.samples import read_chunks
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.project import project_root, resolve_path
@@ -55,6 +56,10 @@ if TYPE_CHECKING:
     from convforge.pipeline.data.reading.stream import Stream
     from convforge.pipeline.training.objective import Targets
     from convforge.pipeline.training.trainer import Trainer
+
+
+# MLflow's pages show fewer letters of a run's name.
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -239,7 +244,7 @@ def _tracked(
     journal = tracker.journal
     if run.has_begun:
         journal.go_on()
-    _begin(tracker, settings, manifest, label or RunLabel(default_name(settings), {}), part.root)
+    _begin(tracker, settings, manifest, label or RunLabel(run_name(settings), {}), part.root)
     if run.other_code:
         journal.tags({OTHER_CODE_TAG: run.other_code})
     tracker.start()
@@ -265,12 +270,18 @@ def dump(settings: Settings) -> dict[str, Any]:
     return settings.model_dump(mode="json", by_alias=True)
 
 
-def default_name(settings: Settings) -> str:
-    """Model and data, where nobody gave a name; a DVC experiment adds its own."""
-    given = settings.tracking.run_name if isinstance(settings.tracking, MLflowTracking) else None
-    experiment = os.environ.get("DVC_EXP_NAME")
-    name = given or f"{settings.model.name}-{settings.data.name}"
-    return f"{name} ({experiment})" if experiment else name
+def run_name(settings: Settings, apart: str = "") -> str:
+    """The name that the config gives, or else what sets the run apart, and when it began.
+
+    Args:
+        settings: of the run.
+        apart: the overrides that a person gave; "" where a DVC experiment, or else model and data,
+            must do.
+    """
+    if isinstance(settings.tracking, MLflowTracking) and settings.tracking.run_name:
+        return settings.tracking.run_name
+    apart = apart or os.environ.get("DVC_EXP_NAME") or f"{settings.model.name}-{settings.data.name}"
+    return f"{apart[:_LONGEST_NAME]} {datetime.now():%Y-%m-%d %H:%M}"
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -305,12 +316,11 @@ def _begin(
     journal.begin(
         name=label.name, tags=tags, params=flatten(config), key=tracker.key, store=tracker.store
     )
-    profile = {name: split.examples for name, split in manifest.splits.items()}
     journal.dataset(
         name=manifest.name,
         digest=manifest.digest,
         source=manifest.source,
-        profile={**profile, "classes": len(manifest.classes), "image": manifest.image_shape},
+        profile=dataset_profile(manifest, *manifest.splits),
     )
 
 

@@ -39,7 +39,7 @@ from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.settings.tracking import MLflowTracking
 from convforge.pipeline.settings.trainer import CheckpointSettings
 from convforge.pipeline.stages.preprocess import prepared
-from convforge.pipeline.stages.train import RunLabel, default_name, finished_figures, train
+from convforge.pipeline.stages.train import RunLabel, finished_figures, run_name, train
 from convforge.pipeline.sweeps.parent_run import sweep_parent
 from convforge.pipeline.tracking.journal import PARENT_TAG
 from convforge.pipeline.tracking.store import store_of
@@ -198,10 +198,16 @@ def objective(checkpoint: CheckpointSettings, figures: Mapping[str, float]) -> f
 
 
 def _label(settings: Settings, overrides: Sequence[str]) -> RunLabel:
-    """A job of a sweep is called by what sets it apart, and belongs to the sweep's run."""
+    """A job of a sweep is called by what sets it apart, and belongs to the sweep's run.
+
+    A single run is called by the overrides, too.
+    """
     tracking = settings.tracking
     parent = tracking.parent_run if isinstance(tracking, MLflowTracking) else None
+    tags = {PARENT_TAG: parent} if parent else {}
     keys = os.environ.get(_SWEPT_KEYS, "").split()
     choices = " ".join(item for item in overrides if _key(item) in keys)
-    tags = {PARENT_TAG: parent} if parent else {}
-    return RunLabel(choices[:250] or default_name(settings), tags)
+    if choices:
+        return RunLabel(choices[:250], tags)
+    apart = " ".join(item for item in overrides if not _key(item).startswith("tracking"))
+    return RunLabel(run_name(settings, apart), tags)

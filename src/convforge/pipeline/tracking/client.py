@@ -88,7 +88,7 @@ class TrackingClient(Protocol):
         """The figure's value at each step that the run has."""
 
     def dataset(self, run_id: str, content: Mapping[str, Any]) -> None:
-        """The data set that the run uses: its name, digest, source and profile."""
+        """The data set that the run uses: its name, digest, source, profile and context."""
 
     def artifact(self, run_id: str, path: Path, folder: str) -> None:
         """A file; it overwrites itself."""

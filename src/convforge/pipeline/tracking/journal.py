@@ -161,10 +161,18 @@ class Journal:
         content |= {} if completes is None else {"completes": completes}
         self.append("begin", {**content, "tags": dict(tags), "params": dict(params)})
 
-    def dataset(self, *, name: str, digest: str, source: str, profile: Mapping[str, Any]) -> None:
-        """The data set that the run uses."""
+    def dataset(
+        self,
+        *,
+        name: str,
+        digest: str,
+        source: str,
+        profile: Mapping[str, Any],
+        context: str = "training",
+    ) -> None:
+        """The data set that the run uses, and what for: "training" or "testing"."""
         content = {"name": name, "digest": digest, "source": source, "profile": dict(profile)}
-        self.append("dataset", content)
+        self.append("dataset", {**content, "context": context})
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Figures of one epoch."""

@@ -25,6 +25,8 @@ from convforge.pipeline.tracking.store import Store, artifact_location, database
 KEY_TAG = "convforge.key"
 MLFLOW_PARENT = "mlflow.parentRunId"
 MODEL = "model"
+# What is measured on the test split is the model's.
+_TESTED = "test_"
 # MLflow's own limits.
 _PARAM_LENGTH = 6000
 _TAG_LENGTH = 8000
@@ -291,7 +293,19 @@ class MLflowStore:
         """At most `figures_a_request` figures; a store drops rows that it has."""
         from mlflow.entities import Metric
 
-        metrics = [Metric(each.name, each.value, each.time, each.step) for each in figures]
+        tested = any(each.name.startswith(_TESTED) for each in figures)
+        # MLflow's page of models shows, and sorts by, what belongs to a model.
+        model = next((each.model_id for each in self._models_of(run_id)), None) if tested else None
+        metrics = [
+            Metric(
+                each.name,
+                each.value,
+                each.time,
+                each.step,
+                model_id=model if each.name.startswith(_TESTED) else None,
+            )
+            for each in figures
+        ]
         _one_by_one(metrics, lambda some: self._batch(run_id, metrics=some), refused)
 
     def history(self, run_id: str, name: str) -> dict[int, float]:
@@ -311,8 +325,10 @@ class MLflowStore:
             source_type="local",
             source=json.dumps({"uri": content["source"]}),
             profile=json.dumps(content["profile"]),
+            schema=_dataset_schema(content["profile"]),
         )
-        tags = [InputTag("mlflow.data.context", "training")]
+        # A journal from before there were two has none.
+        tags = [InputTag("mlflow.data.context", content.get("context", "training"))]
         inputs = [DatasetInput(dataset, tags)]
         try:
             with answers():
@@ -371,8 +387,15 @@ class MLflowStore:
             return there[0]
         params = self.client.get_run(run_id).data.params
         return self.client.create_logged_model(
-            self.experiment, name=MODEL, source_run_id=run_id, params=params
+            self.experiment,
+            name=params.get("model.name", MODEL),
+            source_run_id=run_id,
+            params=params,
         )
+
+    def _models_of(self, run_id: str) -> list[Any]:
+        with answers():
+            return self._models(run_id)
 
     def _models(self, run_id: str) -> list[Any]:
         # A run has one or two: the second is a lost request's.
@@ -389,6 +412,20 @@ class MLflowStore:
         """The run goes on."""
         with answers():
             self.client.update_run(run_id, status="RUNNING")
+
+
+def _dataset_schema(profile: Mapping[str, Any]) -> str | None:
+    """The shapes and types of images and labels, as MLflow shows them."""
+    import numpy as np
+    from mlflow.data.schema import TensorDatasetSchema
+    from mlflow.types import Schema, TensorSpec
+
+    if "image" not in profile:
+        return None
+    images = TensorSpec(np.dtype("uint8"), (-1, *profile["image"]), "image")
+    labels = TensorSpec(np.dtype("int64"), (-1,), "class")
+    targets = Schema([labels]) if profile.get("classes") else None
+    return json.dumps(TensorDatasetSchema(Schema([images]), targets).to_dict())
 
 
 def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
