@@ -13,7 +13,7 @@ from convforge.errors import InputError
 from convforge.pipeline.composition import compose_config, settings_of
 from convforge.pipeline.credentials import TRACKING_URI
 from convforge.pipeline.project import project_root
-from convforge.pipeline.tracking.store import given_uri, quiet_mlflow, store_of
+from convforge.pipeline.tracking.store import given_uri, store_of, use_store
 
 _RUN_ID = re.compile("[0-9a-f]{32}")
 _ADDRESS = re.compile("(runs|models):/")
@@ -50,12 +50,11 @@ def _address(reference: str) -> str | None:
 
 
 def _download(address: str, reference: str, folder: Path) -> Path:
-    quiet_mlflow()
-    uri = _store()
+    uri = store_uri()
+    use_store(uri)
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    mlflow.set_tracking_uri(uri)
     try:
         run = _OF_RUN.fullmatch(address)
         found = _model_of(run[1]) if run else address
@@ -76,8 +75,12 @@ def _model_of(run_id: str) -> str:
     return f"models:/{models[0].model_id}"
 
 
-def _store() -> str:
-    """The address of MLFLOW_TRACKING_URI's store, or of the project's."""
+def store_uri() -> str:
+    """The address of MLFLOW_TRACKING_URI's store, or of the project's.
+
+    Raises:
+        InputError: neither names one.
+    """
     given = os.environ.get(TRACKING_URI)
     if given:
         return given_uri(given, TRACKING_URI, Path.cwd())

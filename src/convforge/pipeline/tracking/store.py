@@ -73,6 +73,21 @@ def quiet_mlflow() -> None:
         os.environ.setdefault(name, value)
 
 
+def use_store(uri: str) -> None:
+    """Make the store at `uri` the one that MLflow's own functions ask.
+
+    Raises:
+        InputError: it is a file that is not there, which MLflow would make.
+    """
+    database = database_file(uri)
+    if database is not None and not database.is_file():
+        raise InputError(f"{uri} does not exist: nothing was tracked there yet")
+    quiet_mlflow()
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)
+
+
 def tracking_uri(settings: MLflowTracking, root: Path) -> str:
     """The config's store, MLFLOW_TRACKING_URI's, or `mlflow.db` in the project.
 
