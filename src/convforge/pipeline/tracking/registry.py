@@ -92,7 +92,7 @@ def register(run_id: str, uri: str, name: str | None, alias: str | None) -> Vers
         if not client.search_registered_models(f"name = '{name}'"):
             client.create_registered_model(name)
         versions = client.search_model_versions(f"name = '{name}'")
-        known = [version for version in versions if version.model_id == model.model_id]
+        known = [version for version in versions if version.run_id == run_id]
         version = (
             known[0]
             if known
