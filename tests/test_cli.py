@@ -36,6 +36,7 @@ COMMANDS = (
     "results",
     "predict",
     "register",
+    "export",
     "summary",
     "ui",
 )

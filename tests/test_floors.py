@@ -34,6 +34,7 @@ FLOORS = (
     ("pipeline/training",),
     ("pipeline/report", "pipeline/prediction"),
     ("pipeline/stages",),
+    ("pipeline/export",),
     ("pipeline/sweeps",),
     ("pipeline/commands",),
     ("pipeline/cli",),

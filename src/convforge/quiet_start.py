@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 # What TensorFlow's C++ says at informational and warning level, and absl's preface to it.
@@ -26,13 +26,26 @@ def import_quietly(*packages: str) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if all(package in sys.modules for package in packages):
         return
-    with _without_start_up_noise():
+    with _held_back(lambda line: not _START_UP_NOISE.match(line)):
         for package in packages:
             importlib.import_module(package)
 
 
 @contextmanager
-def _without_start_up_noise() -> Iterator[None]:
+def quiet_unless_it_fails() -> Iterator[None]:
+    """Hold back what a converter writes to standard error, C++ too, and show it where it fails."""
+    failed = False
+    with _held_back(lambda line: failed):
+        try:
+            yield
+        except BaseException:
+            failed = True
+            raise
+
+
+@contextmanager
+def _held_back(is_shown: Callable[[bytes], bool]) -> Iterator[None]:
+    """Hold back what is written to standard error; afterwards, show the lines that are to be."""
     sys.stderr.flush()
     original = os.dup(2)
     with tempfile.TemporaryFile() as held:
@@ -45,5 +58,5 @@ def _without_start_up_noise() -> Iterator[None]:
             os.close(original)
             held.seek(0)
             for line in held:
-                if not _START_UP_NOISE.match(line):
+                if is_shown(line):
                     os.write(2, line)

@@ -13,6 +13,7 @@ from convforge import __version__
 from convforge.pipeline.commands import (
     compose,
     evaluate,
+    export,
     fetch,
     inspect_data,
     predict,
@@ -40,6 +41,7 @@ _COMMANDS = (
     results,
     predict,
     register,
+    export,
     summary,
     ui,
     sync,

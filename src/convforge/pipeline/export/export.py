@@ -1,0 +1,158 @@
+"""Write a model in a format, run it by that format's runtime, and compare it with Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convforge.augment.window import centre_window
+from convforge.errors import BadItemError, InputError
+from convforge.pipeline.composition import read_params
+from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.data.reading.samples import read_chunks
+from convforge.pipeline.export.formats import (
+    CALIBRATION,
+    FORMATS,
+    card_beside,
+    make_room,
+    size,
+)
+from convforge.pipeline.pluralize import pluralize
+from convforge.pipeline.prediction.image_files import image_files
+from convforge.pipeline.progress import Progress
+from convforge.pipeline.project import project_root
+from convforge.pipeline.run_folder import RunFolder
+from convforge.pipeline.stages.preprocess import prepared
+from convforge.quiet_start import quiet_unless_it_fails
+from convforge.serving.model_card import EXAMPLE, ModelCard
+from convforge.serving.predictor import decode_image, find_model, load_predictor
+
+# Of an output, between two runtimes that compute in float32.
+_TOLERANCE = 1e-4
+_COMPARED = 500
+
+
+def export(
+    model: Path,
+    form: str,
+    out: Path | None,
+    paths: Sequence[Path],
+    progress: Progress,
+) -> Path:
+    """Write the model in the format `form`, and say how its answers compare with Keras'.
+
+    Args:
+        model: its path; in a run's folder the run's own data are compared on.
+        form: of `FORMATS`.
+        out: where to; None is a name made of the network's, in the current folder.
+        paths: images, folders and archives to compare on, where there are no data of a run.
+        progress: told of what is found.
+
+    Returns:
+        The file or folder written.
+
+    Raises:
+        InputError: a package is missing, there are no images to calibrate by, or the exported model
+            answers otherwise than Keras.
+    """
+    import keras
+
+    target = FORMATS[form]
+    target.check()
+    if keras.config.backend() != "tensorflow":
+        raise InputError(f"--to={form} needs KERAS_BACKEND=tensorflow")
+    predictor = load_predictor(model)
+    calibration, compared, labels = _images(model, predictor.card, paths, progress)
+    if not target.is_exact and len(calibration) < 2:
+        raise InputError(f"--to={form} needs images to calibrate by: give --images PATH …")
+    path = out or Path(f"{predictor.card.name}{target.ending}")
+    make_room(path)
+    expected = predictor.outputs(compared)
+    with quiet_unless_it_fails():
+        target.write(predictor, path, calibration)
+        found = target.run(path, compared)
+    card_beside(path, predictor)
+    said = f"{path}: {size(path) / 1e6:,.2f} MB"
+    on = pluralize(len(compared), "image")
+    apart = float(np.abs(expected - found).max())
+    if target.is_exact:
+        if not apart <= _TOLERANCE:
+            raise InputError(f"{path} answers otherwise than Keras: {apart:.2g} apart on {on}")
+        progress.say(f"{said}, like Keras on {on} (at most {apart:.1g} apart)")
+    else:
+        progress.say(f"{said}, {_compared(predictor.card, expected, found, labels)} on {on}")
+    return path
+
+
+def _compared(
+    card: ModelCard,
+    expected: NDArray[np.float32],
+    found: NDArray[np.float32],
+    labels: NDArray[np.int64] | None,
+) -> str:
+    if card.targets:
+        return f"{np.abs(expected - found).mean():.3g} from Keras' numbers"
+    same = float(np.mean(expected.argmax(1) == found.argmax(1)))
+    text = f"the same class as Keras for {same:.1%}"
+    if labels is None:
+        return text
+    right = [float(np.mean(outputs.argmax(1) == labels)) for outputs in (found, expected)]
+    return f"accuracy {right[0]:.1%} beside Keras' {right[1]:.1%}, {text}"
+
+
+def _images(
+    model: Path, card: ModelCard, paths: Sequence[Path], progress: Progress
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64] | None]:
+    """Images to calibrate by, images to compare on, and the classes of these where they are known.
+
+    Those at `paths`; or those of the run's training and test splits; or the example.
+    """
+    if paths:
+        images = np.stack(list(_decoded(paths, card, progress))[:_COMPARED]).astype(np.float32)
+        return images[:CALIBRATION], images, None
+    run = RunFolder(model)
+    if not run.config.is_file():
+        weights, _ = find_model(model)
+        content = (weights.parent / EXAMPLE).read_bytes()
+        image = decode_image(content, card)[None].astype(np.float32)
+        return image, image, None
+    root = project_root()
+    data = prepared(read_params(run.config).data, root, progress)
+    manifest = Manifest.read(data)
+    calibration, _ = _split(data, manifest, "train", CALIBRATION, card)
+    compared, labels = _split(data, manifest, "test", _COMPARED, card)
+    return calibration, compared, labels if card.classes else None
+
+
+def _split(
+    data: Path, manifest: Manifest, split: str, count: int, card: ModelCard
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    images, labels, left = [], [], count
+    for chunk in read_chunks(data, manifest, split):
+        images.append(chunk.images[:left])
+        labels.append(chunk.labels[:left])
+        left -= len(images[-1])
+        if left <= 0:
+            break
+    rows, columns, _ = card.image_shape
+    window = centre_window(np.concatenate(images), (rows, columns))
+    return np.asarray(window, np.float32), np.concatenate(labels)
+
+
+def _decoded(
+    paths: Sequence[Path], card: ModelCard, progress: Progress
+) -> Iterator[NDArray[np.uint8]]:
+    found = False
+    for name, content in image_files(paths):
+        try:
+            if isinstance(content, str):
+                raise BadItemError(content)
+            yield decode_image(content, card)
+            found = True
+        except BadItemError as error:
+            progress.warn(f"{name}: {error}")
+    if not found:
+        raise InputError("--images holds no image that can be read")

@@ -1,0 +1,197 @@
+"""How a model is written in each format, and how that format's own runtime runs it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from abc import ABC, abstractmethod
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convforge.errors import InputError
+from convforge.pipeline.export import litert_runtime
+from convforge.serving.predictor import Predictor
+
+# Images that say how large the numbers between the layers become.
+CALIBRATION = 200
+
+
+class Format(ABC):
+    """A format that a model is exported to."""
+
+    #: The end of the file's name, or the folder's.
+    ending: str
+    #: What must be installed besides the pipeline; module and package.
+    needs: tuple[tuple[str, str], ...] = ()
+    #: Whether it computes as exactly as Keras does.
+    is_exact = True
+
+    def check(self) -> None:
+        """Refuse where a package is missing, before anything is loaded.
+
+        Raises:
+            InputError: names what to install.
+        """
+        for module, _ in self.needs:
+            if find_spec(module) is None:
+                raise InputError(f"{module} is not installed: pip install 'convforge[export]'")
+
+    @abstractmethod
+    def write(self, predictor: Predictor, path: Path, images: NDArray[np.float32]) -> None:
+        """Write the model to `path`; `images` are of the training split, for calibration."""
+
+    @abstractmethod
+    def run(self, path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the model at `path` answers for pixels `(n, height, width, channels)` in 0..255."""
+
+
+class SavedModel(Format):
+    """TensorFlow's, for TensorFlow Serving; its signature is `serve`."""
+
+    ending = "-savedmodel"
+
+    def write(self, predictor: Predictor, path: Path, images: NDArray[np.float32]) -> None:
+        """A folder."""
+        predictor.model.export(str(path), format="tf_saved_model", verbose=False)
+
+    def run(self, path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """By TensorFlow."""
+        import tensorflow as tf
+
+        loaded = tf.saved_model.load(str(path))  # Whose variables live as long as it does.
+        return np.asarray(loaded.serve(images))
+
+
+class Onnx(Format):
+    """ONNX, with the card among its metadata."""
+
+    ending = ".onnx"
+    needs = (("onnx", "onnx"), ("onnxruntime", "onnxruntime"), ("tf2onnx", "tf2onnx"))
+
+    def write(self, predictor: Predictor, path: Path, images: NDArray[np.float32]) -> None:
+        """Not by Keras, whose export leaves the numbers of a normalisation to be given as inputs.
+
+        Tried with Keras 3.15.1 and tf2onnx 1.17: a graph whose variables are constants has one
+        input.
+        """
+        import onnx
+        import tensorflow as tf
+        from keras.src.export.tf2onnx_lib import patch_tf2onnx
+        from tensorflow.python.framework.convert_to_constants import (
+            convert_variables_to_constants_v2,
+        )
+
+        shape = (None, *predictor.card.image_shape)
+        answer = tf.function(lambda image: predictor.model(image, training=False), autograph=False)
+        concrete = answer.get_concrete_function(tf.TensorSpec(shape, tf.float32, "image"))
+        frozen = convert_variables_to_constants_v2(concrete)
+        # It knows the NumPy of before 2.0.
+        patch_tf2onnx()
+        import tf2onnx
+
+        model, _ = tf2onnx.convert.from_graph_def(
+            frozen.graph.as_graph_def(),
+            input_names=[frozen.inputs[0].name],
+            output_names=[frozen.outputs[0].name],
+        )
+        onnx.helper.set_model_props(model, {"convforge.card": predictor.card.model_dump_json()})
+        onnx.save(model, str(path))
+
+    def run(self, path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """By ONNX Runtime."""
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        (output,) = session.run(None, {session.get_inputs()[0].name: images})
+        return np.asarray(output)
+
+
+class LiteRT(Format):
+    """LiteRT, once TensorFlow Lite: for phones and small devices."""
+
+    ending = ".tflite"
+    needs = (("ai_edge_litert", "ai-edge-litert"),)
+
+    def write(self, predictor: Predictor, path: Path, images: NDArray[np.float32]) -> None:
+        """A file."""
+        predictor.model.export(str(path), format="litert", verbose=False)
+
+    def run(self, path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """By LiteRT's interpreter."""
+        with tempfile.TemporaryDirectory() as folder:
+            given, outputs = Path(folder) / "images.npy", Path(folder) / "outputs.npy"
+            np.save(given, images)
+            command = [sys.executable, "-m", litert_runtime.__name__, path, given, outputs]
+            done = subprocess.run(
+                list(map(str, command)), capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                raise RuntimeError(f"LiteRT cannot run {path}:\n{done.stderr}")
+            found: NDArray[np.float32] = np.load(outputs)
+            return found
+
+
+class QuantizedLiteRT(LiteRT):
+    """The same in whole numbers of 8 bits: a quarter of the size, and pixels as they are."""
+
+    ending = "-int8.tflite"
+    is_exact = False
+
+    def write(self, predictor: Predictor, path: Path, images: NDArray[np.float32]) -> None:
+        """Quantised by what `images` lead to between the layers."""
+        import tensorflow as tf
+
+        from convforge.pipeline.export.quantization import quantizable
+
+        with tempfile.TemporaryDirectory() as folder:
+            quantizable(predictor.model).export(folder, format="tf_saved_model", verbose=False)
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: ([image[None]] for image in images)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = tf.uint8
+            path.write_bytes(converter.convert())
+
+
+#: What `--to` may be.
+FORMATS: dict[str, Format] = {
+    "savedmodel": SavedModel(),
+    "onnx": Onnx(),
+    "litert": LiteRT(),
+    "litert-int8": QuantizedLiteRT(),
+}
+
+
+def card_beside(path: Path, predictor: Predictor) -> Path:
+    """Write the card next to an exported model, which says what goes in and comes out."""
+    card = path.with_name(f"{path.name}.card.json")
+    text = json.dumps(predictor.card.model_dump(), indent=2)
+    card.write_text(f"{text}\n", encoding="utf-8")
+    return card
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all in a folder."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
+def make_room(path: Path) -> None:
+    """Remove an earlier export at `path`.
+
+    Raises:
+        InputError: something else is there.
+    """
+    if path.is_dir():
+        if not (path / "saved_model.pb").is_file():
+            raise InputError(f"--out={path} is a folder that holds something else")
+        shutil.rmtree(path)
+    elif path.exists():
+        path.unlink()
+    path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,158 @@
+"""`convforge export`: each format is run by its own runtime, beside Keras, on real digits."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from convforge.errors import InputError
+from convforge.layers import MaxPooling2D
+from convforge.pipeline import cli
+from convforge.pipeline.export.formats import FORMATS
+from convforge.pipeline.export.quantization import quantizable
+from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.stages.train import train
+from convforge.serving.predictor import load_predictor
+
+# The lecture's own layers, pooling with a border among them.
+NET = (
+    "model=maxout_cnn",
+    "model.layers.conv1.filters=6",
+    "model.layers.conv2.filters=6",
+    "model.layers.dense1.units=16",
+    "trainer.epochs=8",
+    "tracking=none",
+)
+
+
+@pytest.fixture(scope="module")
+def run(
+    compose: Callable[..., Any],
+    shared_project: Path,
+    digits: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "run"
+    train(compose(*NET), digits, folder, shared_project, Progress(Verbosity.QUIET))
+    return folder
+
+
+@pytest.mark.parametrize("form", ["savedmodel", "onnx", "litert"])
+def test_the_runtime_of_a_format_answers_as_keras_does(
+    run: Path,
+    shared_project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    form: str,
+) -> None:
+    monkeypatch.chdir(shared_project)
+    out = tmp_path / f"net{FORMATS[form].ending}"
+    assert cli.main(["export", str(run), "--to", form, "--out", str(out)]) == 0
+    said = capfd.readouterr().err.splitlines()
+    assert re.fullmatch(
+        rf"{out}: [\d.]+ MB, like Keras on 100 images \(at most \S+ apart\)", said[-1]
+    )
+    assert len(said) == 1, "converters are quiet"
+    predictor = load_predictor(run)
+    card = json.loads((tmp_path / f"{out.name}.card.json").read_text())
+    assert card["classes"] == predictor.card.classes
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1)).astype(np.float32)
+    found = FORMATS[form].run(out, images)
+    np.testing.assert_allclose(found, predictor.outputs(images), atol=1e-4)
+
+
+def test_in_eight_bits_the_accuracy_is_said_beside_keras(
+    run: Path,
+    shared_project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(shared_project)
+    out = tmp_path / "net.tflite"
+    assert cli.main(["export", str(run), "--to", "litert-int8", "--out", str(out)]) == 0
+    said = re.search(
+        r"accuracy ([\d.]+)% beside Keras' ([\d.]+)%, the same class as Keras for ([\d.]+)% on 100",
+        capfd.readouterr().err,
+    )
+    assert said is not None
+    quantised, exact, same = map(float, said.groups())
+    assert exact > 50, "it has learned something that quantising could lose"
+    assert quantised > exact - 5
+    assert same > 90
+
+
+def test_onnx_has_one_input_and_the_card(
+    run: Path, shared_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+
+    monkeypatch.chdir(shared_project)
+    out = tmp_path / "net.onnx"
+    assert cli.main(["export", str(run), "--to", "onnx", "--out", str(out), "-q"]) == 0
+    model = onnx.load(str(out))
+    assert len(model.graph.input) == 1
+    (card,) = [prop.value for prop in model.metadata_props if prop.key == "convforge.card"]
+    assert json.loads(card) == load_predictor(run).card.model_dump()
+
+
+def test_a_model_alone_is_compared_on_its_example_and_not_quantised_without_images(
+    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = shutil.copytree(run / "model", tmp_path / "model")
+    out = str(tmp_path / "net")
+    assert cli.main(["export", str(model), "--to", "savedmodel", "--out", out]) == 0
+    assert "like Keras on 1 image " in capfd.readouterr().err
+    assert cli.main(["export", str(model), "--to", "litert-int8", "--out", f"{out}.tflite"]) == 2
+    assert "needs images to calibrate by: give --images" in capfd.readouterr().err
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("work")
+    mine = str(tmp_path / "mine")
+    assert cli.main(["export", str(model), "--to", "savedmodel", "--out", mine]) == 2
+    assert "is a folder that holds something else" in capfd.readouterr().err
+    assert (tmp_path / "mine" / "thesis.txt").is_file()
+
+
+def test_a_format_whose_packages_are_missing_says_what_to_install(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(FORMATS["onnx"], "needs", (("no_such_package", "none"),), raising=False)
+    assert cli.main(["export", str(run), "--to", "onnx"]) == 2
+    assert "no_such_package is not installed: pip install 'convforge[export]'" in (
+        capfd.readouterr().err
+    )
+
+
+def pooling(**arguments: Any) -> keras.Model:
+    image = keras.Input((7, 8, 2))
+    return keras.Model(image, MaxPooling2D(**arguments)(image))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"pool_size": 3, "strides": 2, "padding": 1},
+        {"pool_size": 2, "strides": 1, "padding": ((1, 0), (0, 1))},
+        {"pool_size": 5, "strides": 3, "padding": 2},
+        {"pool_size": 3, "strides": 2},
+        {"pool_size": 3, "strides": 1, "padding": "same"},
+    ],
+)
+def test_pooling_that_mirrors_its_border_has_the_same_maxima(arguments: dict[str, Any]) -> None:
+    model = pooling(**arguments)
+    maps = np.random.default_rng(1).normal(size=(2, 7, 8, 2)).astype(np.float32) - 3
+    np.testing.assert_array_equal(quantizable(model)(maps), model(maps))
+
+
+def test_a_border_wider_than_half_of_the_window_is_refused() -> None:
+    with pytest.raises(InputError, match="more than half of pool_size"):
+        quantizable(pooling(pool_size=3, strides=2, padding=2))
