@@ -14,8 +14,11 @@ import numpy as np
 import yaml
 from mlflow.models import Model
 
+from convforge.layers import MaxoutConv2D, PReLU
 from convforge.pipeline.tracking import logged_model
-from convforge.serving.predictor import load_predictor
+from convforge.pipeline.tracking.logged_model import write_mlflow_model
+from convforge.serving.model_card import ModelCard
+from convforge.serving.predictor import load_predictor, save_model
 
 
 def test_it_is_a_keras_model_to_mlflow(logged: Path, trained: Path) -> None:
@@ -26,17 +29,25 @@ def test_it_is_a_keras_model_to_mlflow(logged: Path, trained: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_keras_project_loads_it_without_the_pipeline(logged: Path) -> None:
-    """In a fresh process that has imported neither half; Keras finds the layers by itself."""
+def test_a_keras_project_loads_our_layers_without_the_pipeline(tmp_path: Path) -> None:
+    """In a fresh process, `import convforge` is enough for Keras to know them."""
+    image = keras.Input((6, 6, 1))
+    flat = keras.layers.Flatten()(PReLU()(MaxoutConv2D(2, 3, padding=1)(image)))
+    model = keras.Model(image, keras.layers.Dense(2, activation="softmax")(flat))
+    card = ModelCard(
+        name="net", classes=["no", "yes"], image_shape=[6, 6, 1], data_digest="0", version="0"
+    )
+    save_model(tmp_path / "model", model, card)
+    write_mlflow_model(tmp_path / "model", tmp_path / "logged", Model())
     code = f"""
-import sys, mlflow
-model = mlflow.keras.load_model({str(logged)!r})
-assert model.output_shape == (None, 10)
+import sys, convforge, mlflow
+model = mlflow.keras.load_model({str(tmp_path / "logged")!r})
+print([type(layer).__name__ for layer in model.layers[1:3]])
 print([name for name in sys.modules if name.startswith("convforge.pipeline")])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.splitlines() == ["['MaxoutConv2D', 'PReLU']", "[]"]
 
 
 def test_its_example_is_an_image_of_the_data_and_gets_an_answer(logged: Path) -> None:
