@@ -480,3 +480,26 @@ def test_the_stages_and_the_command_line_prepare_the_same_data(
     preprocess(compose().data, tmp_path / "stage", project, Progress(Verbosity.QUIET))
     files = {path.name: path.read_bytes() for path in (tmp_path / "cli").iterdir()}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "stage").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("option", "shown"),
+    [
+        ("--cfg job", "learning_rate: 0.003"),
+        ("--cfg hydra", "launcher:"),
+        ("--info defaults-tree", "optimizer: momentum_sgd"),
+        ("--info searchpath", "conf"),
+    ],
+)
+def test_hydras_own_words_show_the_config_and_train_nothing(
+    project: Path,
+    train_in_process: None,
+    capfd: pytest.CaptureFixture[str],
+    option: str,
+    shown: str,
+) -> None:
+    assert cli.main(["train", *option.split(), "optimizer.learning_rate=0.003"]) == 0
+    assert shown in capfd.readouterr().out
+    assert not (project / "outputs").exists()
+    assert cli.main(["train", *option.split(), "optimizer.learnin_rate=0.003"]) == 2
+    assert "did you mean learning_rate?" in capfd.readouterr().err

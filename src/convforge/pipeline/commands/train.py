@@ -21,19 +21,33 @@ def add(commands: Any) -> None:
         "-m model=maxout_cnn,prelu_cnn optimizer.learning_rate=0.1,0.01",
         "-m hydra/launcher=ray hydra.launcher.address=auto seed=0,1,2,3",
         "debug=overfit_batch",
+        "--cfg job model=prelu_cnn",
         "data=folder data.path=photos 'data.size=[64,64]'",
     )
     parser.add_argument(
         "-m", "--multirun", action="store_true", help="a sweep over comma-separated choices"
+    )
+    # Hydra's own words, and its answers.
+    parser.add_argument(
+        "--cfg", choices=("job", "hydra", "all"), help="show the config instead, as Hydra does"
+    )
+    parser.add_argument(
+        "--info",
+        choices=("config", "defaults", "defaults-tree", "plugins", "searchpath", "all"),
+        help="show how it is put together, as Hydra does",
     )
     parser.add_argument("overrides", nargs="*", help=OVERRIDES)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    from convforge.pipeline.sweeps.jobs import run_jobs
+    from convforge.pipeline.sweeps.jobs import run_jobs, show_config
     from convforge.pipeline.training.resume.resumable import forget_at_exit
 
+    for option in ("cfg", "info"):
+        if asked := getattr(arguments, option):
+            show_config(arguments.overrides, f"--{option}", asked)
+            return
     if arguments.own_process and not arguments.multirun:
         forget_at_exit()
     run_jobs(arguments.overrides, multirun=arguments.multirun, progress=progress_of(arguments))

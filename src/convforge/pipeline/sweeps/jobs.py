@@ -106,6 +106,24 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
             _job()
 
 
+def show_config(overrides: Sequence[str], option: str, what: str) -> None:
+    """Let Hydra show the config with `overrides`, or how it is put together.
+
+    Args:
+        overrides: of one job.
+        option: Hydra's, "--cfg" or "--info".
+        what: of it Hydra shows.
+
+    Raises:
+        InputError: a wrong key or value.
+    """
+    root = project_root()
+    hydra_config(root, overrides)
+    compose_config(root, _config_overrides(overrides))
+    sys.argv = ["train", "--config-dir", str(root / "conf"), option, what, *overrides]
+    _job()
+
+
 def _warn_of_local_store(
     own: DictConfig, settings: Settings, root: Path, progress: Progress
 ) -> None:
