@@ -143,7 +143,7 @@ def test_a_full_disk_stops_a_run_plainly_and_the_same_command_goes_on(
         (disk / "params.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(dump(settings))))
         (disk / "conf").mkdir()
         (disk / "conf" / "config.yaml").touch()
-        (disk / "other").write_bytes(bytes(5 << 19))
+        (disk / "other").write_bytes(bytes((3 << 20) - (96 << 10)))
         arguments = ["--params", "params.yaml", "--data", str(digits), "--out", str(disk / "run")]
         command = [sys.executable, "-m", "convforge.pipeline.stages.train", *arguments]
         stopped = subprocess.run(command, cwd=disk, capture_output=True, text=True)

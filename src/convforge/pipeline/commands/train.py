@@ -27,14 +27,8 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "-m", "--multirun", action="store_true", help="a sweep over comma-separated choices"
     )
-    # Hydra's own words, and its answers.
     parser.add_argument(
         "--cfg", choices=("job", "hydra", "all"), help="show the config instead, as Hydra does"
-    )
-    parser.add_argument(
-        "--info",
-        choices=("config", "defaults", "defaults-tree", "plugins", "searchpath", "all"),
-        help="show how it is put together, as Hydra does",
     )
     parser.add_argument("overrides", nargs="*", help=OVERRIDES)
 
@@ -44,10 +38,9 @@ def run(arguments: argparse.Namespace) -> None:
     from convforge.pipeline.sweeps.jobs import run_jobs, show_config
     from convforge.pipeline.training.resume.resumable import forget_at_exit
 
-    for option in ("cfg", "info"):
-        if asked := getattr(arguments, option):
-            show_config(arguments.overrides, f"--{option}", asked)
-            return
+    if arguments.cfg:
+        show_config(arguments.overrides, arguments.cfg)
+        return
     if arguments.own_process and not arguments.multirun:
         forget_at_exit()
     run_jobs(arguments.overrides, multirun=arguments.multirun, progress=progress_of(arguments))

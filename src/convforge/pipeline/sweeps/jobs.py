@@ -106,13 +106,12 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
             _job()
 
 
-def show_config(overrides: Sequence[str], option: str, what: str) -> None:
-    """Let Hydra show the config with `overrides`, or how it is put together.
+def show_config(overrides: Sequence[str], part: str) -> None:
+    """Let Hydra show the config with `overrides`.
 
     Args:
         overrides: of one job.
-        option: Hydra's, "--cfg" or "--info".
-        what: of it Hydra shows.
+        part: of the config: "job", "hydra" or "all".
 
     Raises:
         InputError: a wrong key or value.
@@ -120,7 +119,7 @@ def show_config(overrides: Sequence[str], option: str, what: str) -> None:
     root = project_root()
     hydra_config(root, overrides)
     compose_config(root, _config_overrides(overrides))
-    sys.argv = ["train", "--config-dir", str(root / "conf"), option, what, *overrides]
+    sys.argv = ["train", "--config-dir", str(root / "conf"), "--cfg", part, *overrides]
     _job()
 
 
