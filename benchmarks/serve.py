@@ -48,7 +48,11 @@ class Server:
         command += ["--env-manager", "local", "-h", "127.0.0.1", "-p", str(self.port)]
         with log.open("wb") as file:
             self.process = subprocess.Popen(
-                command, stdout=file, stderr=file, start_new_session=True
+                command,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": str(log.parent)},
             )
         while True:
             try:
@@ -146,6 +150,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_mlflow_model(weights.parent, folder / "ours", Model())
+        # MLflow's own flavour does not import what Keras must know: Python does, as it starts.
+        (folder / "sitecustomize.py").write_text("import convforge\n")
         floats = pixels.astype(np.float32)
         signature = infer_signature(floats, predictor.outputs(floats))
         mlflow.keras.save_model(predictor.model, str(folder / "keras"), signature=signature)
