@@ -34,7 +34,7 @@ test-lowest: | data ## the lowest versions that pyproject.toml allows: of the li
 	  tests/layers tests/losses tests/optimizers tests/test_geometry.py
 	$(call lowest,$(PIPELINE_LOWEST),pipeline testing)
 	$(PIPELINE_LOWEST)/bin/python -m pytest tests/test_composition.py tests/test_training.py \
-	  tests/tracking/test_runs.py tests/data/test_preparation.py
+	  tests/tracking/test_runs.py tests/data/test_preparation.py tests/serving tests/prediction
 
 test-slow: $(VENV)/.installed-dev | data ## the tests that take minutes, with what they count
 	$(BIN)/pytest -m slow -s
