@@ -73,6 +73,18 @@ class MaxPooling2D(BasePooling2D):
         Lecture, slides "Pooling"; Krizhevsky, Sutskever, Hinton 2012, section 3.4.
     """
 
+    # Not inherited: Python 3.11.2 would show the arguments of Keras' `__new__`, which are any.
+    def __init__(
+        self,
+        pool_size: int | Sequence[int] = 2,
+        strides: int | Sequence[int] | None = None,
+        padding: PaddingLike = 0,
+        *,
+        data_format: DataFormat | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(pool_size, strides, padding, data_format=data_format, **kwargs)
+
     def call(self, inputs: Any) -> Any:
         self.compute_output_shape(inputs.shape)
         inputs, padding = pad_for_window(
