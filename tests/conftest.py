@@ -173,3 +173,17 @@ def digits(shared_project: Path, compose: Callable[..., Any]) -> Path:
     from convforge.pipeline.stages.preprocess import prepared
 
     return prepared(compose().data, shared_project, Progress(Verbosity.QUIET))
+
+
+@pytest.fixture(scope="session")
+def trained(
+    compose: Callable[..., Any], digits: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of a baseline's run, good enough to tell digits apart."""
+    from convforge.pipeline.progress import Progress, Verbosity
+    from convforge.pipeline.stages.train import train
+
+    root = tmp_path_factory.mktemp("trained")
+    settings = compose("model=softmax_linear", "augment=none", "tracking=none", "trainer.epochs=8")
+    train(settings, digits, root / "run", root, Progress(Verbosity.QUIET))
+    return root / "run"

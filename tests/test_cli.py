@@ -18,12 +18,13 @@ from pathlib import Path
 import pytest
 
 from convforge.pipeline import cli
-from convforge.pipeline.commands import results
+from convforge.pipeline.commands import export, predict, results
 from convforge.pipeline.composition import compose_config
+from convforge.pipeline.export import formats
+from convforge.pipeline.prediction import answers
 from convforge.pipeline.progress import Progress, Verbosity
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.stages.preprocess import preprocess
-from convforge.pipeline.stages.train import train
 
 COMMANDS = (
     "fetch",
@@ -55,15 +56,10 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
 
 
-@pytest.fixture(scope="module")
-def run_folder(
-    compose: Callable[..., Settings], digits: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A trained baseline, good enough to tell a one from a zero."""
-    root = tmp_path_factory.mktemp("trained")
-    settings = compose("model=softmax_linear", "augment=none", "tracking=none", "trainer.epochs=8")
-    train(settings, digits, root / "run", root, Progress(Verbosity.QUIET))
-    return root / "run"
+@pytest.fixture
+def run_folder(trained: Path) -> Path:
+    """A trained baseline."""
+    return trained
 
 
 @pytest.fixture
@@ -72,6 +68,12 @@ def digit_files(digits_archive: Path, tmp_path: Path) -> list[Path]:
     with zipfile.ZipFile(digits_archive) as archive:
         names = [min(n for n in archive.namelist() if n[0] == label) for label in "01"]
         return [Path(archive.extract(name, tmp_path / "files")) for name in names]
+
+
+def test_the_formats_of_the_help_are_those_that_there_are() -> None:
+    """Written twice, since the help answers before NumPy is imported."""
+    assert tuple(answers.FORMATS) == predict._FORMATS
+    assert tuple(formats.FORMATS) == export._FORMATS
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -131,6 +133,7 @@ def _mistakes() -> dict[str, tuple[str, str]]:
         "top of none": ("predict {run} x.png --top 0", "--top=0 is not allowed"),
         "damaged card": ("predict {damaged} conf/config.yaml", "card.json"),
         "run that is none": ("register nowhere", "nowhere is neither the folder nor the id of a"),
+        "run of a long name": (f"register {'n' * 5000}", "File name too long"),
         "run that nobody tracked": ("register {run}", "is not the folder of a tracked run"),
         "alias of a version": ("register {run} --alias v1", "--alias=v1 is not allowed"),
         "name with a slash": ("register {run} --name a/b", "--name=a/b is not allowed"),

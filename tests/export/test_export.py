@@ -120,12 +120,15 @@ def test_a_model_alone_is_compared_on_its_example_and_not_quantised_without_imag
     assert cli.main(["export", str(model), "--to", "savedmodel", "--out", mine]) == 2
     assert "is a folder that holds something else" in capfd.readouterr().err
     assert (tmp_path / "mine" / "thesis.txt").is_file()
+    (model / "example.png").unlink()
+    assert cli.main(["export", str(model), "--to", "savedmodel", "--out", out]) == 2
+    assert "has no example.png to compare on: give --images" in capfd.readouterr().err
 
 
 def test_a_format_whose_packages_are_missing_says_what_to_install(
     run: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(FORMATS["onnx"], "needs", (("no_such_package", "none"),), raising=False)
+    monkeypatch.setattr(FORMATS["onnx"], "needs", ("no_such_package",), raising=False)
     assert cli.main(["export", str(run), "--to", "onnx"]) == 2
     assert "no_such_package is not installed: pip install 'convforge[export]'" in (
         capfd.readouterr().err

@@ -13,7 +13,7 @@ from convforge.pipeline.settings.tracking import MLflowTracking
 from convforge.pipeline.tracking.journal import Event
 from convforge.pipeline.tracking.mlflow_client import KEY_TAG, open_client
 from convforge.pipeline.tracking.tracker import Tracker
-from convforge.serving.model_card import ModelCard, write_card
+from convforge.serving.model_card import CARD, ModelCard, write_card
 
 NAMES = ("loss", "accuracy", "val_loss", "val_accuracy", "epoch_seconds")
 _CARD = ModelCard(
@@ -88,7 +88,7 @@ def end_run(tracker: Tracker, folder: Path, status: str = "FINISHED") -> None:
         tracker.journal.artifact(folder / "pictures" / f"{name}.png", "pictures")
     (folder / "model").mkdir()
     (folder / "model" / "model.keras").write_bytes(b"weights" * 5000)
-    write_card(folder / "model", _CARD)
+    write_card(folder / "model" / CARD, _CARD)
     tracker.journal.model(folder / "model")
     tracker.journal.end(status)
     tracker.finish()

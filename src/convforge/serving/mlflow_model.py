@@ -74,19 +74,11 @@ class ServedModel:
                 "the model answers with what is no number: train it again",
                 error_code=INTERNAL_ERROR,
             )
-        if card.targets:
-            return [dict(zip(card.targets, row, strict=True)) for row in outputs.tolist()]
-        return [_likeliest(row, card.classes, top) for row in outputs]
+        return [card.answer(row, top) for row in outputs]
 
-    def _outputs(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _outputs(self, images: NDArray[Any]) -> NDArray[np.float32]:
         with self._lock:
             return self._predictor.outputs(images)
-
-
-def _likeliest(row: NDArray[np.float32], classes: list[str], top: int) -> dict[str, Any]:
-    order = row.argsort()[::-1][:top]
-    named = [{"class": classes[i], "probability": float(row[i])} for i in order]
-    return named[0] if top == 1 else {**named[0], TOP: named}
 
 
 def load(path: Path) -> ServedModel:

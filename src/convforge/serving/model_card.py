@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from convforge.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CARD = "card.json"
 #: An image of the data beside it, for people who want to try the model.
@@ -60,6 +63,21 @@ class ModelCard(BaseModel):
         """The name of each of the model's outputs."""
         return self.classes or self.targets
 
+    def likeliest(self, row: NDArray[Any], top: int) -> list[tuple[str, float]]:
+        """Of one image's output, the classes and their probabilities, the likeliest first."""
+        order = row.argsort()[::-1][:top]
+        return [(self.classes[number], float(row[number])) for number in order]
+
+    def answer(self, row: NDArray[Any], top: int) -> dict[str, Any]:
+        """What one image's output means: its class and the probability, or numbers by their names.
+
+        With a `top` above 1 so many classes stand under "top", the likeliest first.
+        """
+        if self.targets:
+            return dict(zip(self.targets, row.tolist(), strict=True))
+        named = [{"class": name, "probability": share} for name, share in self.likeliest(row, top)]
+        return named[0] if top == 1 else {**named[0], "top": named}
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if bool(self.classes) == bool(self.targets):
@@ -72,9 +90,9 @@ class ModelCard(BaseModel):
         return self
 
 
-def write_card(folder: Path, card: ModelCard) -> None:
-    """Write `card` into the model's `folder`."""
-    (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+def write_card(path: Path, card: ModelCard) -> None:
+    """Write `card` to the file `path`."""
+    path.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def read_card(folder: Path) -> ModelCard:

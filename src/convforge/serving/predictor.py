@@ -57,7 +57,7 @@ def save_model(
     """Write the model and its card into `folder`, and an image `(height, width, channels)`."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / WEIGHTS)
-    write_card(folder, card)
+    write_card(folder / CARD, card)
     if example is not None:
         pixels = example[..., 0] if example.shape[-1] == 1 else example
         Image.fromarray(pixels).save(folder / EXAMPLE)

@@ -21,7 +21,7 @@ _CHUNK = 64
 _EXPECTED = "send image files in base64, or pixels 0..255"
 
 
-def chunks(model_input: Any, card: ModelCard) -> Iterator[NDArray[np.float32]]:
+def chunks(model_input: Any, card: ModelCard) -> Iterator[NDArray[Any]]:
     """The pixels `(n, height, width, channels)` of a request, some images at a time.
 
     Args:
@@ -50,14 +50,14 @@ def chunks(model_input: Any, card: ModelCard) -> Iterator[NDArray[np.float32]]:
         return
     pixels = _pixels(values, card)
     for start in range(0, len(pixels), _CHUNK):
-        yield pixels[start : start + _CHUNK].astype(np.float32)
+        yield pixels[start : start + _CHUNK]
 
 
-def _decoded(files: Sequence[Any], card: ModelCard) -> Iterator[NDArray[np.float32]]:
+def _decoded(files: Sequence[Any], card: ModelCard) -> Iterator[NDArray[Any]]:
     for start in range(0, len(files), _CHUNK):
         part = files[start : start + _CHUNK]
         images = [_image(file, start + number, card) for number, file in enumerate(part)]
-        yield np.stack(images).astype(np.float32)
+        yield np.stack(images)
 
 
 def _image(file: Any, number: int, card: ModelCard) -> NDArray[np.uint8]:

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convforge.augment.window import centre_window
-from convforge.errors import BadItemError, InputError
+from convforge.errors import InputError
 from convforge.pipeline.composition import read_params
 from convforge.pipeline.data.manifest import Manifest
 from convforge.pipeline.data.reading.samples import read_chunks
 from convforge.pipeline.export.formats import (
     CALIBRATION,
     FORMATS,
-    card_beside,
     make_room,
     size,
 )
 from convforge.pipeline.pluralize import pluralize
-from convforge.pipeline.prediction.image_files import image_files
+from convforge.pipeline.prediction.image_files import decoded
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.project import project_root
 from convforge.pipeline.run_folder import RunFolder
 from convforge.pipeline.stages.preprocess import prepared
 from convforge.quiet_start import quiet_unless_it_fails
-from convforge.serving.model_card import EXAMPLE, ModelCard
+from convforge.serving.model_card import EXAMPLE, ModelCard, write_card
 from convforge.serving.predictor import decode_image, find_model, load_predictor
 
 # Of an output, between two runtimes that compute in float32.
@@ -41,7 +41,7 @@ def export(
     out: Path | None,
     paths: Sequence[Path],
     progress: Progress,
-) -> Path:
+) -> None:
     """Write the model in the format `form`, and say how its answers compare with Keras'.
 
     Args:
@@ -50,9 +50,6 @@ def export(
         out: where to; None is a name made of the network's, in the current folder.
         paths: images, folders and archives to compare on, where there are no data of a run.
         progress: told of what is found.
-
-    Returns:
-        The file or folder written.
 
     Raises:
         InputError: a package is missing, there are no images to calibrate by, or the exported model
@@ -74,7 +71,7 @@ def export(
     with quiet_unless_it_fails():
         target.write(predictor, path, calibration)
         found = target.run(path, compared)
-    card_beside(path, predictor)
+    write_card(path.with_name(f"{path.name}.card.json"), predictor.card)
     said = f"{path}: {size(path) / 1e6:,.2f} MB"
     on = pluralize(len(compared), "image")
     apart = float(np.abs(expected - found).max())
@@ -84,7 +81,6 @@ def export(
         progress.say(f"{said}, like Keras on {on} (at most {apart:.1g} apart)")
     else:
         progress.say(f"{said}, {_compared(predictor.card, expected, found, labels)} on {on}")
-    return path
 
 
 def _compared(
@@ -111,13 +107,17 @@ def _images(
     Those at `paths`; or those of the run's training and test splits; or the example.
     """
     if paths:
-        images = np.stack(list(_decoded(paths, card, progress))[:_COMPARED]).astype(np.float32)
+        given = [image for _, image in islice(decoded(paths, card, progress.warn), _COMPARED)]
+        if not given:
+            raise InputError("--images holds no image that can be read")
+        images = np.stack(given).astype(np.float32)
         return images[:CALIBRATION], images, None
     run = RunFolder(model)
     if not run.config.is_file():
-        weights, _ = find_model(model)
-        content = (weights.parent / EXAMPLE).read_bytes()
-        image = decode_image(content, card)[None].astype(np.float32)
+        example = find_model(model)[0].with_name(EXAMPLE)
+        if not example.is_file():  # Of a run from before there was one.
+            raise InputError(f"{model} has no {EXAMPLE} to compare on: give --images PATH …")
+        image = decode_image(example.read_bytes(), card)[None].astype(np.float32)
         return image, image, None
     root = project_root()
     data = prepared(read_params(run.config).data, root, progress)
@@ -137,22 +137,8 @@ def _split(
         left -= len(images[-1])
         if left <= 0:
             break
+    if not images:
+        raise InputError(f"{data} has no {split} images to compare on: give --images PATH …")
     rows, columns, _ = card.image_shape
     window = centre_window(np.concatenate(images), (rows, columns))
     return np.asarray(window, np.float32), np.concatenate(labels)
-
-
-def _decoded(
-    paths: Sequence[Path], card: ModelCard, progress: Progress
-) -> Iterator[NDArray[np.uint8]]:
-    found = False
-    for name, content in image_files(paths):
-        try:
-            if isinstance(content, str):
-                raise BadItemError(content)
-            yield decode_image(content, card)
-            found = True
-        except BadItemError as error:
-            progress.warn(f"{name}: {error}")
-    if not found:
-        raise InputError("--images holds no image that can be read")

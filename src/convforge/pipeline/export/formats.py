@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -27,8 +26,8 @@ class Format(ABC):
 
     #: The end of the file's name, or the folder's.
     ending: str
-    #: What must be installed besides the pipeline; module and package.
-    needs: tuple[tuple[str, str], ...] = ()
+    #: The modules that the extra `export` brings for it.
+    needs: tuple[str, ...] = ()
     #: Whether it computes as exactly as Keras does.
     is_exact = True
 
@@ -38,7 +37,7 @@ class Format(ABC):
         Raises:
             InputError: names what to install.
         """
-        for module, _ in self.needs:
+        for module in self.needs:
             if find_spec(module) is None:
                 raise InputError(f"{module} is not installed: pip install 'convforge[export]'")
 
@@ -72,7 +71,7 @@ class Onnx(Format):
     """ONNX, with the card among its metadata."""
 
     ending = ".onnx"
-    needs = (("onnx", "onnx"), ("onnxruntime", "onnxruntime"), ("tf2onnx", "tf2onnx"))
+    needs = ("onnx", "onnxruntime", "tf2onnx")
 
     def write(self, predictor: Predictor, path: Path, images: NDArray[np.float32]) -> None:
         """Not by Keras, whose export leaves the numbers of a normalisation to be given as inputs.
@@ -116,7 +115,7 @@ class LiteRT(Format):
     """LiteRT, once TensorFlow Lite: for phones and small devices."""
 
     ending = ".tflite"
-    needs = (("ai_edge_litert", "ai-edge-litert"),)
+    needs = ("ai_edge_litert",)
 
     def write(self, predictor: Predictor, path: Path, images: NDArray[np.float32]) -> None:
         """A file."""
@@ -166,14 +165,6 @@ FORMATS: dict[str, Format] = {
     "litert": LiteRT(),
     "litert-int8": QuantizedLiteRT(),
 }
-
-
-def card_beside(path: Path, predictor: Predictor) -> Path:
-    """Write the card next to an exported model, which says what goes in and comes out."""
-    card = path.with_name(f"{path.name}.card.json")
-    text = json.dumps(predictor.card.model_dump(), indent=2)
-    card.write_text(f"{text}\n", encoding="utf-8")
-    return card
 
 
 def size(path: Path) -> int:

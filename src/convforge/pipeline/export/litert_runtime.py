@@ -1,7 +1,6 @@
 """Runs a LiteRT model: `python -m convforge.pipeline.export.litert_runtime MODEL IMAGES OUTPUTS`.
 
-In a process of its own, as on a device, and since the runtime and TensorFlow, which holds a copy of
-it, free each other's memory.
+In a process of its own, as on a device: without TensorFlow, which holds a copy of the runtime.
 """
 
 from __future__ import annotations

@@ -35,11 +35,6 @@ class Answers(ABC):
     def write(self, image: str, row: NDArray[Any]) -> None:
         """The answer for the image of this name: the model's output for it."""
 
-    def likeliest(self, row: NDArray[Any]) -> list[tuple[str, float]]:
-        """Classes and probabilities, the likeliest first."""
-        order = row.argsort()[::-1][: self.top]
-        return [(self.card.classes[number], float(row[number])) for number in order]
-
 
 class Table(Answers):
     """Columns for a terminal; the image comes last, since names have any length."""
@@ -62,7 +57,7 @@ class Table(Answers):
         else:
             cells = [
                 f"{self._names[name]:{self._width}}  {probability:>11.1%}"
-                for name, probability in self.likeliest(row)
+                for name, probability in self.card.likeliest(row, self.top)
             ]
         self._line(cells, one_line(printable(image)))
 
@@ -75,15 +70,7 @@ class JsonLines(Answers):
 
     def write(self, image: str, row: NDArray[Any]) -> None:
         """A line."""
-        answer: dict[str, Any] = {"image": printable(image)}
-        if self.card.targets:
-            answer |= dict(zip(self.card.targets, row.tolist(), strict=True))
-        else:
-            named = [
-                {"class": name, "probability": probability}
-                for name, probability in self.likeliest(row)
-            ]
-            answer |= named[0] if self.top == 1 else {**named[0], "top": named}
+        answer = {"image": printable(image), **self.card.answer(row, self.top)}
         print(json.dumps(answer), file=self.out)
 
 
@@ -105,7 +92,7 @@ class Csv(Answers):
         if self.card.targets:
             cells = row.tolist()
         else:
-            cells = [cell for pair in self.likeliest(row) for cell in pair]
+            cells = [cell for pair in self.card.likeliest(row, self.top) for cell in pair]
         self._rows.writerow(
             [printable(cell) if isinstance(cell, str) else cell for cell in (image, *cells)]
         )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from convforge.errors import BadItemError, InputError
 from convforge.pipeline.data.preparation.sources.files import (
@@ -13,6 +16,9 @@ from convforge.pipeline.data.preparation.sources.files import (
     is_litter,
     open_container,
 )
+from convforge.pipeline.printable import one_line, printable
+from convforge.serving.model_card import ModelCard
+from convforge.serving.predictor import decode_image
 
 
 class ImageFile(NamedTuple):
@@ -37,6 +43,19 @@ def image_files(paths: Sequence[Path]) -> Iterator[ImageFile]:
                 yield ImageFile(str(path), path.read_bytes())
         except OSError as error:
             yield ImageFile(str(path), error.strerror or str(error))
+
+
+def decoded(
+    paths: Sequence[Path], card: ModelCard, tell: Callable[[str], None]
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Name and pixels of each image at `paths`, as a model takes them; `tell` hears of the rest."""
+    for name, content in image_files(paths):
+        try:
+            if isinstance(content, str):
+                raise BadItemError(content)
+            yield name, decode_image(content, card)
+        except BadItemError as error:
+            tell(one_line(printable(f"{name}: {error}")))
 
 
 def count(paths: Sequence[Path]) -> int | None:

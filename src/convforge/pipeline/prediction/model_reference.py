@@ -13,6 +13,7 @@ from convforge.errors import InputError
 from convforge.pipeline.composition import compose_config, settings_of
 from convforge.pipeline.credentials import TRACKING_URI
 from convforge.pipeline.project import project_root
+from convforge.pipeline.tracking.registry import model_of
 from convforge.pipeline.tracking.store import given_uri, store_of, use_store
 
 _RUN_ID = re.compile("[0-9a-f]{32}")
@@ -57,22 +58,13 @@ def _download(address: str, reference: str, folder: Path) -> Path:
 
     try:
         run = _OF_RUN.fullmatch(address)
-        found = _model_of(run[1]) if run else address
-        return Path(mlflow.artifacts.download_artifacts(found, dst_path=str(folder)))
+        if run:
+            client = mlflow.MlflowClient()
+            address = f"models:/{model_of(client, client.get_run(run[1]))}"
+        return Path(mlflow.artifacts.download_artifacts(address, dst_path=str(folder)))
     except (MlflowException, OSError) as error:
         said = str(error).strip().splitlines()
         raise InputError(f"{reference} is not in {uri}: {said[0] if said else error!r}") from error
-
-
-def _model_of(run_id: str) -> str:
-    import mlflow
-
-    client = mlflow.MlflowClient()
-    experiment = client.get_run(run_id).info.experiment_id
-    models = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
-    if not models:
-        raise FileNotFoundError("the run has no model")
-    return f"models:/{models[0].model_id}"
 
 
 def store_uri() -> str:

@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from convforge.errors import BadItemError, InputError
+from convforge.errors import InputError
 from convforge.pipeline.pluralize import pluralize
 from convforge.pipeline.prediction.answers import FORMATS
-from convforge.pipeline.prediction.image_files import count, image_files
-from convforge.pipeline.printable import one_line, printable
+from convforge.pipeline.prediction.image_files import count, decoded
 from convforge.pipeline.progress import Progress, Verbosity
 from convforge.serving.model_card import ModelCard
-from convforge.serving.predictor import decode_image, open_model
+from convforge.serving.predictor import open_model
 
 _BATCH = 64
 
@@ -94,14 +93,9 @@ class _Reading:
     def batches(self) -> Iterator[_Batch]:
         """Some images at a time."""
         batch = _Batch()
-        for name, content in image_files(self._paths):
-            try:
-                if isinstance(content, str):
-                    raise BadItemError(content)
-                batch.images.append(decode_image(content, self._card))
-                batch.names.append(name)
-            except BadItemError as error:
-                self._tell(one_line(printable(f"{name}: {error}")))
+        for name, image in decoded(self._paths, self._card, self._tell):
+            batch.names.append(name)
+            batch.images.append(image)
             if len(batch.names) == _BATCH:
                 yield batch
                 batch = _Batch()

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from convforge.errors import InputError
 from convforge.pipeline.tracking.client import (
     Figure,
     OnRefusal,
@@ -71,7 +72,8 @@ def answers() -> Iterator[None]:
 
 
 def _is_refusal(error: Exception) -> bool:
-    if isinstance(error, FileNotFoundError):
+    # Of the model's folder: a card that is damaged stays so.
+    if isinstance(error, FileNotFoundError | InputError):
         return True
     code = getattr(error, "error_code", None)
     if code is not None:
@@ -295,7 +297,8 @@ class MLflowStore:
 
         tested = any(each.name.startswith(_TESTED) for each in figures)
         # MLflow's page of models shows, and sorts by, what belongs to a model.
-        model = next((each.model_id for each in self._models_of(run_id)), None) if tested else None
+        with answers():
+            model = next((each.model_id for each in self._models(run_id)), None) if tested else None
         metrics = [
             Metric(
                 each.name,
@@ -392,10 +395,6 @@ class MLflowStore:
             source_run_id=run_id,
             params=params,
         )
-
-    def _models_of(self, run_id: str) -> list[Any]:
-        with answers():
-            return self._models(run_id)
 
     def _models(self, run_id: str) -> list[Any]:
         # A run has one or two: the second is a lost request's.

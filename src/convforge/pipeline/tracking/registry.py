@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from convforge.errors import InputError
 from convforge.pipeline.tracking.replay import RUN_FILE, State
@@ -35,7 +36,11 @@ def find_run(reference: str) -> tuple[str, str | None]:
         InputError: there is no such folder, or its run was not tracked or is not delivered yet.
     """
     folder = Path(reference)
-    if not folder.is_dir():
+    try:
+        is_folder = folder.is_dir()
+    except OSError as error:  # A name that is too long.
+        raise InputError(f"{reference}: {error.strerror}") from error
+    if not is_folder:
         if _RUN_ID.fullmatch(reference):
             return reference, None
         raise InputError(f"{reference} is neither the folder nor the id of a run")
@@ -63,6 +68,20 @@ def check_names(name: str | None, alias: str | None) -> None:
         )
 
 
+def model_of(client: Any, run: Any) -> str:
+    """The id of the model that an MLflow run has left.
+
+    Raises:
+        InputError: it has left none.
+    """
+    models = client.search_logged_models(
+        [run.info.experiment_id], f"source_run_id = '{run.info.run_id}'"
+    )
+    if not models:
+        raise InputError(f"the run {run.info.run_id} has no model")
+    return str(models[0].model_id)
+
+
 def register(run_id: str, uri: str, name: str | None, alias: str | None) -> Version:
     """Make the run's model a version of `name`, unless it is one, and give it the alias.
 
@@ -82,12 +101,7 @@ def register(run_id: str, uri: str, name: str | None, alias: str | None) -> Vers
     client = mlflow.MlflowClient()
     try:
         run = client.get_run(run_id)
-        models = client.search_logged_models(
-            [run.info.experiment_id], f"source_run_id = '{run_id}'"
-        )
-        if not models:
-            raise InputError(f"the run {run_id} has no model")
-        model, params = models[0], run.data.params
+        model, params = model_of(client, run), run.data.params
         name = name or f"{params.get('model.name')}-{params.get('data.name')}"
         if not client.search_registered_models(f"name = '{name}'"):
             client.create_registered_model(name)
@@ -96,9 +110,7 @@ def register(run_id: str, uri: str, name: str | None, alias: str | None) -> Vers
         version = (
             known[0]
             if known
-            else client.create_model_version(
-                name, f"models:/{model.model_id}", run_id, model_id=model.model_id
-            )
+            else client.create_model_version(name, f"models:/{model}", run_id, model_id=model)
         )
         if alias:
             client.set_registered_model_alias(name, alias, version.version)

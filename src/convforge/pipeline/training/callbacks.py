@@ -77,11 +77,13 @@ class EarlyStopping(keras.callbacks.Callback):
     Args:
         state: of the run, with the record of the epoch that has just ended.
         monitor: the figure.
-        patience: how many epochs are waited for.
+        patience: how many epochs are waited for; None is for ever.
         min_delta: what is not more than this is not better.
     """
 
-    def __init__(self, state: RunState, *, monitor: str, patience: float, min_delta: float) -> None:
+    def __init__(
+        self, state: RunState, *, monitor: str, patience: int | None, min_delta: float
+    ) -> None:
         super().__init__()
         self._state = state
         self._monitor = monitor
@@ -91,6 +93,8 @@ class EarlyStopping(keras.callbacks.Callback):
     @property
     def is_due(self) -> bool:
         """Whether the run ends after the last epoch of its record."""
+        if self._patience is None:
+            return False
         sign = 1 if higher_is_better(self._monitor) else -1
         best, waited = -inf, 0
         for row in self._state.rows:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 
 import keras
@@ -241,7 +240,7 @@ class Trainer:
             ]
             early = settings.early_stopping
             ending = EarlyStopping(
-                state, monitor=monitor, patience=early.patience or inf, min_delta=early.min_delta
+                state, monitor=monitor, patience=early.patience, min_delta=early.min_delta
             )
             callbacks.append(ending)
             if start is not None and step:
