@@ -89,7 +89,8 @@ class LocalResponseNormalization(MapLayer):
         squares = keras.ops.square(keras.ops.cast(inputs, wide))
         across = self.region == "across_channels"
         energy = self._across_channels(squares) if across else self._within_channel(squares)
-        damping = keras.ops.power(self.k + self.alpha * energy, -self.beta)
+        # Not `power`, which takes four times as long on TensorFlow's CPUs.
+        damping = keras.ops.exp(-self.beta * keras.ops.log(self.k + self.alpha * energy))
         return inputs * keras.ops.cast(damping, inputs.dtype)
 
     def _across_channels(self, squares: Any) -> Any:
