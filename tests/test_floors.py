@@ -32,6 +32,7 @@ FLOORS = (
     ("pipeline/training/resume",),
     ("pipeline/training/distribution",),
     ("pipeline/training",),
+    ("pipeline/explanation",),
     ("pipeline/report", "pipeline/prediction"),
     ("pipeline/stages",),
     ("pipeline/export",),

@@ -13,6 +13,7 @@ from convforge import __version__
 from convforge.pipeline.commands import (
     compose,
     evaluate,
+    explain,
     export,
     fetch,
     inspect_data,
@@ -40,6 +41,7 @@ _COMMANDS = (
     evaluate,
     results,
     predict,
+    explain,
     register,
     export,
     summary,

@@ -31,7 +31,7 @@ def add(commands: Any) -> None:
         help="the picture (default: %(default)s)",
     )
     parser.add_argument("--rows", type=int, default=6, help="images (default: %(default)s)")
-    parser.add_argument("--columns", type=int, default=9, help="draws (default: %(default)s)")
+    parser.add_argument("--columns", type=int, default=5, help="draws (default: %(default)s)")
     parser.add_argument("overrides", nargs="*", help=OVERRIDES)
 
 

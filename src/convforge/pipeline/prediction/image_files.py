@@ -16,7 +16,9 @@ from convforge.pipeline.data.preparation.sources.files import (
     is_litter,
     open_container,
 )
+from convforge.pipeline.pluralize import pluralize
 from convforge.pipeline.printable import one_line, printable
+from convforge.pipeline.progress import Progress
 from convforge.serving.model_card import ModelCard
 from convforge.serving.predictor import decode_image
 
@@ -56,6 +58,35 @@ def decoded(
             yield name, decode_image(content, card)
         except BadItemError as error:
             tell(one_line(printable(f"{name}: {error}")))
+
+
+class ImageReading:
+    """Decodes the images at `paths`, and tells `progress` of those that cannot be."""
+
+    def __init__(self, paths: Sequence[Path], card: ModelCard, progress: Progress) -> None:
+        self._paths, self._card, self._progress = paths, card, progress
+        self._last = ""
+        #: How many files could not be read so far.
+        self.failed = 0
+
+    @property
+    def nothing(self) -> str:
+        """What to say where no image was found."""
+        if self.failed == 1:
+            return self._last
+        if not self.failed:
+            return f"{', '.join(map(str, self._paths))}: holds no files"
+        return f"none of {pluralize(self.failed, 'file')} is an image that can be read"
+
+    def images(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        """Name and pixels of each, as they are read."""
+        return decoded(self._paths, self._card, self._tell)
+
+    def _tell(self, problem: str) -> None:
+        self.failed += 1
+        self._last = problem
+        if count(self._paths) != 1:  # Else it is the error.
+            self._progress.warn(problem)
 
 
 def count(paths: Sequence[Path]) -> int | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,9 @@ from numpy.typing import NDArray
 from convforge.errors import InputError
 from convforge.pipeline.pluralize import pluralize
 from convforge.pipeline.prediction.answers import FORMATS
-from convforge.pipeline.prediction.image_files import count, decoded
+from convforge.pipeline.prediction.image_files import ImageReading, count
 from convforge.pipeline.progress import Progress, Verbosity
-from convforge.serving.model_card import ModelCard
-from convforge.serving.predictor import open_model
+from convforge.serving.predictor import Predictor, open_model
 
 _BATCH = 64
 
@@ -43,8 +43,8 @@ def predict(
             number.
     """
     stored = open_model(model)
-    reading = _Reading(paths, stored.card, progress)
-    batches = reading.batches()
+    reading = ImageReading(paths, stored.card, progress)
+    batches = _batches(reading)
     # Before the model is loaded, which takes seconds.
     first = next(batches, None)
     if first is None:
@@ -56,9 +56,7 @@ def predict(
     told = Progress(Verbosity.QUIET) if sys.stdout.isatty() else progress
     with told.task("predict", unit="images", total=count(paths)) as task:
         for batch in chain([first], batches):
-            outputs = predictor.outputs(np.stack(batch.images))
-            if not np.isfinite(outputs).all():
-                raise InputError(f"{name} answers with what is no number: train it again")
+            outputs = finite_outputs(name, predictor, np.stack(batch.images))
             for image, row in zip(batch.names, outputs, strict=True):
                 answers.write(image, row)
             task.advance(len(batch.names))
@@ -73,37 +71,26 @@ class _Batch:
     images: list[NDArray[np.uint8]] = field(default_factory=list)
 
 
-class _Reading:
-    """Decodes images, and tells of those that cannot be."""
-
-    def __init__(self, paths: Sequence[Path], card: ModelCard, progress: Progress) -> None:
-        self._paths, self._card, self._progress = paths, card, progress
-        self._last = ""
-        self.failed = 0
-
-    @property
-    def nothing(self) -> str:
-        """What to say where no image was found."""
-        if self.failed == 1:
-            return self._last
-        if not self.failed:
-            return f"{', '.join(map(str, self._paths))}: holds no files"
-        return f"none of {pluralize(self.failed, 'file')} is an image that can be read"
-
-    def batches(self) -> Iterator[_Batch]:
-        """Some images at a time."""
-        batch = _Batch()
-        for name, image in decoded(self._paths, self._card, self._tell):
-            batch.names.append(name)
-            batch.images.append(image)
-            if len(batch.names) == _BATCH:
-                yield batch
-                batch = _Batch()
-        if batch.names:
+def _batches(reading: ImageReading) -> Iterator[_Batch]:
+    """Some images at a time."""
+    batch = _Batch()
+    for name, image in reading.images():
+        batch.names.append(name)
+        batch.images.append(image)
+        if len(batch.names) == _BATCH:
             yield batch
+            batch = _Batch()
+    if batch.names:
+        yield batch
 
-    def _tell(self, problem: str) -> None:
-        self.failed += 1
-        self._last = problem
-        if count(self._paths) != 1:  # Else it is the error.
-            self._progress.warn(problem)
+
+def finite_outputs(name: str, predictor: Predictor, images: NDArray[Any]) -> NDArray[np.float32]:
+    """What the model that a person calls `name` says of `images`, `(n, outputs)`.
+
+    Raises:
+        InputError: it is no number.
+    """
+    outputs = predictor.outputs(images)
+    if not np.isfinite(outputs).all():
+        raise InputError(f"{name} answers with what is no number: train it again")
+    return outputs

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from convforge.augment.settings import Augmentation
 from convforge.pipeline.data.reading.stream import AugmentedExample, Stream
-from convforge.pipeline.report.sheet import draw_sheet
+from convforge.pipeline.report.sheet import GAP, MARGIN, draw_sheet
+from convforge.pipeline.report.style import WIDTH
 
-# Small images are shown large enough to tell their pixels, photographs at most of their own size.
-_SMALLEST_INCHES, _LARGEST_INCHES, _PIXELS_PER_INCH = 1.3, 1.9, 110
+# Pixels that an image and its caption need at least: a sheet of more columns is wider.
+_NARROWEST = 138
 
 
 def draw_augmentations(
@@ -23,7 +24,7 @@ def draw_augmentations(
 ) -> None:
     """A PNG at `path`: a row per training image, the image itself first, then its draws.
 
-    The title names the methods that are on and their settings; above each draw stands what it came
+    The head names the methods that are on and their settings; below each draw stands what it came
     to. Column k shows what training sees of the image in epoch k.
     """
     examples = stream.augmentations(
@@ -37,13 +38,13 @@ def draw_augmentations(
         f"{stream.manifest.name}, {seen}{width}×{height} pixels: "
         f"epochs 1 to {columns} of seed {seed}"
     )
-    inches = max(height, width) / _PIXELS_PER_INCH
     draw_sheet(
         [[example.image, *(draw.image for draw in example.draws)] for example in examples],
         path,
-        title="\n".join([title, *describe_settings(augmentation, channels)]),
+        title=title,
+        note="\n".join(describe_settings(augmentation, channels)),
         captions=[_captions(example, augmentation, basis) for example in examples],
-        inches=min(max(inches, _SMALLEST_INCHES), _LARGEST_INCHES),
+        width=max(WIDTH, 2 * MARGIN + (columns + 1) * (_NARROWEST + GAP) - GAP),
     )
 
 

@@ -9,19 +9,18 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from convforge.pipeline.data.manifest import Manifest
 from convforge.pipeline.data.reading.samples import sample_classes, sample_targets
 from convforge.pipeline.pluralize import pluralize
 from convforge.pipeline.printable import one_line
+from convforge.pipeline.report.style import BACKGROUND, FAINT, INK, font, shortened
 
 # Up to this many classes have a sheet each; more would be too many files for anybody to open.
 _MOST_SHEETS = 20
@@ -36,7 +35,6 @@ _CAPTION_WIDTH = 64
 # Pixels. Small images are enlarged by a whole number, so that their pixels can be seen.
 _LARGEST, _ENLARGED_TO = 96, 64
 _GAP, _BLOCK_GAP, _MARGIN, _LABEL_WIDTH, _NARROWEST = 4, 28, 12, 190, 600
-_BACKGROUND, _INK, _FAINT = (255, 255, 255), (20, 20, 20), (110, 110, 110)
 # Neither black nor white, so that the edges of both show.
 _MOUNT = (214, 220, 228)
 _TITLE_SIZE, _TEXT_SIZE, _MOST_LETTERS = 18, 12, 200
@@ -157,7 +155,7 @@ class _Overview:
         width, height = _cell(shown)
         lines = [*manifest.classes, *(_numbers(manifest, row) for row in range(len(tiles)))]
         longest = max(
-            _font(_TEXT_SIZE + 1).getlength(one_line(line[:_MOST_LETTERS])) for line in lines
+            font(_TEXT_SIZE + 1).getlength(one_line(line[:_MOST_LETTERS])) for line in lines
         )
         return cls(
             cell=(width, max(height, 2 * _TEXT_SIZE + 10)),
@@ -200,13 +198,13 @@ def _overview_page(
         x = _MARGIN + place // _OVERVIEW_ROWS * table.block_width
         y = top + place % _OVERVIEW_ROWS * table.row_height
         room = table.label_width - _GAP
-        _write(draw, (x, y + 2), manifest.classes[number], _TEXT_SIZE + 1, _INK, room)
+        _write(draw, (x, y + 2), manifest.classes[number], _TEXT_SIZE + 1, INK, room)
         numbers = (x, y + _TEXT_SIZE + 8)
-        _write(draw, numbers, _numbers(manifest, number), _TEXT_SIZE - 1, _FAINT, room)
+        _write(draw, numbers, _numbers(manifest, number), _TEXT_SIZE - 1, FAINT, room)
         shown = tiles[number][:_OVERVIEW_COLUMNS]
         x += table.label_width
         if not shown:
-            _write(draw, (x, y + 2), "none", _TEXT_SIZE - 1, _FAINT, table.cell[0])
+            _write(draw, (x, y + 2), "none", _TEXT_SIZE - 1, FAINT, table.cell[0])
         _paste(sheet, shown, table.cell, (x, y), _OVERVIEW_COLUMNS)
     return sheet
 
@@ -264,7 +262,7 @@ def _target_sheet(
     for place, (tile, values) in enumerate(shown):
         x = _MARGIN + place % _SHEET_COLUMNS * (cell[0] + _GAP)
         y = top + place // _SHEET_COLUMNS * (cell[1] + _GAP) + tile.height + 1
-        _write(draw, (x, y), f"{values[number]:.4g}", _TEXT_SIZE - 1, _FAINT, cell[0])
+        _write(draw, (x, y), f"{values[number]:.4g}", _TEXT_SIZE - 1, FAINT, cell[0])
     return sheet
 
 
@@ -275,14 +273,14 @@ def _cell(rows: Sequence[Sequence[Image.Image]]) -> tuple[int, int]:
 
 
 def _canvas(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    sheet = Image.new("RGB", (width, height), _BACKGROUND)
+    sheet = Image.new("RGB", (width, height), BACKGROUND)
     return sheet, ImageDraw.Draw(sheet)
 
 
 def _head(draw: ImageDraw.ImageDraw, width: int, title: str, note: str) -> None:
     room = width - 2 * _MARGIN
-    _write(draw, (_MARGIN, _MARGIN), title, _TITLE_SIZE, _INK, room)
-    _write(draw, (_MARGIN, _MARGIN + _TITLE_SIZE + 2 * _GAP), note, _TEXT_SIZE, _FAINT, room)
+    _write(draw, (_MARGIN, _MARGIN), title, _TITLE_SIZE, INK, room)
+    _write(draw, (_MARGIN, _MARGIN + _TITLE_SIZE + 2 * _GAP), note, _TEXT_SIZE, FAINT, room)
 
 
 def _paste(
@@ -304,32 +302,11 @@ def _write(
     corner: tuple[int, int],
     text: str,
     size: int,
-    colour: tuple[int, int, int],
+    colour: str,
     room: int,
 ) -> None:
     """`text` on one line, cut to `room` pixels."""
-    font = _font(size)
-    text = one_line(text[:_MOST_LETTERS])
-    if font.getlength(text) > room:
-        while text and font.getlength(f"{text}…") > room:
-            text = text[:-1]
-        text = f"{text}…"
-    draw.text(corner, text, colour, font)
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """DejaVu Sans, which Matplotlib brings and which knows most alphabets.
-
-    Chinese, Japanese and Korean letters are boxes in it; the class's number and, on sheets, the
-    file's name say which class it is.
-    """
-    package = find_spec("matplotlib")
-    for folder in package.submodule_search_locations or () if package else ():
-        file = Path(folder) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
-        if file.is_file():
-            return ImageFont.truetype(str(file), size)
-    return ImageFont.load_default(size)
+    draw.text(corner, shortened(text, size, room), colour, font(size))
 
 
 def _save(sheet: Image.Image, path: Path) -> Path:

@@ -11,12 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from convforge.pipeline.explanation.feature_maps import find_feature_maps
+from convforge.pipeline.pluralize import pluralize
 from convforge.pipeline.report.confusion import confusion_matrix, draw_confusion
+from convforge.pipeline.report.explanation_sheet import Question, draw_questions
 from convforge.pipeline.report.scatter import draw_scatter
 from convforge.pipeline.report.scores import class_scores, probabilities_of, target_scores
-from convforge.pipeline.report.worst_errors import draw_worst
+from convforge.pipeline.report.sheet import SMALL
+from convforge.pipeline.report.style import shortened, written
+from convforge.pipeline.report.worst_errors import CAPTION_ROOM, MOST_ERRORS, draw_worst
 from convforge.pipeline.run_folder import EvaluationFolder
 from convforge.serving.predictor import Predictor
+
+# Of Grad-CAMs: images in a section, and images and maps in a row.
+_MOST_QUESTIONS, _COLUMNS = 6, 6
+# Targets below an image.
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -31,10 +41,12 @@ class Tested:
 def describe_classes(
     tested: Tested, predictor: Predictor, loss: str, folder: EvaluationFolder
 ) -> tuple[Mapping[str, float], list[Path]]:
-    """The figures; predictions.csv, the confusion matrix and the worst errors go to `folder`."""
+    """The figures; predictions.csv, confusion matrix, errors and Grad-CAMs go to `folder`."""
     classes, labels = predictor.card.classes, tested.labels
     predicted = tested.outputs.argmax(axis=1)
-    given = probabilities_of(tested.outputs)[np.arange(len(labels)), labels]
+    probabilities = probabilities_of(tested.outputs)
+    images = np.arange(len(labels))
+    given, sure = probabilities[images, labels], probabilities[images, predicted]
     _write_predictions(
         folder.predictions,
         ["actual", "predicted", "probability_of_actual"],
@@ -46,16 +58,46 @@ def describe_classes(
     pictures = [folder.path / "confusion.png"]
     draw_confusion(confusion_matrix(labels, predicted, len(classes)), classes, pictures[0])
     wrong = np.flatnonzero(predicted != labels)
-    worst = wrong[np.argsort(given[wrong], kind="stable")]
-    captions = [f"{classes[labels[i]]}, taken for {classes[predicted[i]]}" for i in worst]
-    pictures += draw_worst(tested.images[worst], captions, folder.path / "worst_errors.png")
+    worst = wrong[np.argsort(-sure[wrong], kind="stable")]
+    pictures += draw_worst(
+        tested.images[worst[:MOST_ERRORS]],
+        [
+            _likely("says", classes[predicted[i]], sure[i])
+            + "\n"
+            + _likely("is", classes[labels[i]], given[i])
+            for i in worst[:MOST_ERRORS]
+        ],
+        folder.path / "worst_errors.png",
+        title=f"{pluralize(len(worst), 'error')} of {pluralize(len(labels), 'test image')}",
+        note="the surest first: what the net says and what it is, each with its probability",
+    )
+
+    def question(i: int, *asked: int) -> Question:
+        truth = f"is {shortened(classes[labels[i]], SMALL, CAPTION_ROOM - 15)}"
+        return Question(
+            tested.images[i],
+            truth,
+            [(k, _likely("for", classes[k], probabilities[i, k])) for k in asked],
+        )
+
+    sections = (
+        (
+            "The surest errors: for what it said, and for what it is",
+            [question(i, predicted[i], labels[i]) for i in worst[:_MOST_QUESTIONS]],
+        ),
+        (
+            "Right",
+            [question(i, labels[i]) for i in _one_of_each(labels, predicted == labels)],
+        ),
+    )
+    pictures += _draw_grad_cams(predictor, sections, folder)
     return class_scores(labels, tested.outputs, loss), pictures
 
 
 def describe_numbers(
     tested: Tested, predictor: Predictor, loss: str, folder: EvaluationFolder
 ) -> tuple[Mapping[str, float], list[Path]]:
-    """The figures; predictions.csv, the scatter plot and the worst errors go to `folder`."""
+    """The figures; predictions.csv, scatter plot, errors and Grad-CAMs go to `folder`."""
     names, actual = predictor.card.targets, tested.labels
     std, mean = (np.asarray(part) for part in _units(predictor))
     predicted = tested.outputs * std + mean
@@ -69,15 +111,71 @@ def describe_numbers(
     )
     pictures = [folder.path / "scatter.png"]
     draw_scatter(actual, predicted, names, pictures[0])
-    worst = np.argsort(-np.abs((actual - predicted) / std).sum(axis=1), kind="stable")
-    captions = [
-        ", ".join(
-            f"{a:.3g}, taken for {b:.3g}" for a, b in zip(actual[i], predicted[i], strict=True)
+    order = np.argsort(-np.abs((actual - predicted) / std).sum(axis=1), kind="stable")
+    captions = [_compared(names, predicted[i], actual[i]) for i in order[:MOST_ERRORS]]
+    pictures += draw_worst(
+        tested.images[order[:MOST_ERRORS]],
+        captions,
+        folder.path / "worst_errors.png",
+        title=f"The largest errors on {pluralize(len(order), 'test image')}",
+        note="what the net says, and what it is",
+    )
+    sections = tuple(
+        (
+            title,
+            [
+                Question(
+                    tested.images[i],
+                    _compared(names[:1], predicted[i], actual[i]),
+                    [(0, "")],
+                )
+                for i in chosen[:_MOST_QUESTIONS]
+            ],
         )
-        for i in worst
-    ]
-    pictures += draw_worst(tested.images[worst], captions, folder.path / "worst_errors.png")
+        for title, chosen in (("The largest errors", order), ("The smallest errors", order[::-1]))
+    )
+    pictures += _draw_grad_cams(predictor, sections, folder)
     return target_scores(actual, predicted, names, std.tolist(), loss), pictures
+
+
+def _draw_grad_cams(
+    predictor: Predictor,
+    sections: Sequence[tuple[str, Sequence[Question]]],
+    folder: EvaluationFolder,
+) -> list[Path]:
+    """Of the last convolution; none where the net has none, or there is nothing to ask."""
+    found = find_feature_maps(predictor.model)
+    if not found or not any(questions for _, questions in sections):
+        return []
+    path = folder.path / "grad_cam.png"
+    draw_questions(predictor, found[-1], sections, path, columns=_COLUMNS)
+    return [path]
+
+
+def _one_of_each(labels: NDArray[np.int64], right: NDArray[np.bool_]) -> list[int]:
+    """The first right image of some classes, spread over all of them."""
+    classes, first = np.unique(labels[right], return_index=True)
+    places = np.linspace(0, len(classes) - 1, min(len(classes), _MOST_QUESTIONS)).round()
+    images = np.flatnonzero(right)[first]
+    return [int(images[place]) for place in places.astype(int)]
+
+
+def _likely(word: str, name: str, probability: float) -> str:
+    """One line, or where the class has a long name two."""
+    line = f"{word} {name}: {probability:.1%}"
+    if shortened(line, SMALL, CAPTION_ROOM) == line:
+        return line
+    return f"{shortened(f'{word} {name}', SMALL, CAPTION_ROOM)}\n{probability:.1%}"
+
+
+def _compared(names: Sequence[str], predicted: NDArray[Any], actual: NDArray[Any]) -> str:
+    """Each number with what is right; of many the first few."""
+    if len(names) == 1:
+        return f"says {written(predicted[0])}\nis {written(actual[0])}"
+    return "\n".join(
+        f"{shortened(name, SMALL, CAPTION_ROOM - 90)} {written(said)}, is {written(right)}"
+        for name, said, right in zip(names[:_MOST_NAMED], predicted, actual, strict=False)
+    )
 
 
 def _units(predictor: Predictor) -> tuple[Sequence[float], Sequence[float]]:

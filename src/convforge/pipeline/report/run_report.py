@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Read for the contact sheets: a fraction of a second, whatever the size of the data.
 _MOST_SHOWN_BYTES = 64 << 20
-_SHEET_ROWS, _SHEET_DRAWS = 6, 9
+_SHEET_ROWS, _SHEET_DRAWS = 6, 5
 
 
 def of_data(data: Path, manifest: Manifest, folder: Path, source: Path) -> list[Path]:

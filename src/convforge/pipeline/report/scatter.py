@@ -7,8 +7,10 @@ from math import ceil
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+from convforge.pipeline.report.figure import picture
+from convforge.pipeline.report.style import BLUE, FAINT, WIDTH, shortened
 
 
 def draw_scatter(
@@ -27,16 +29,20 @@ def draw_scatter(
     """
     columns = min(3, len(names))
     rows = ceil(len(names) / columns)
-    figure = Figure(figsize=(4.5 * columns, 4.5 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False)
-    for axes in panels.flat[len(names) :]:
-        axes.axis("off")
-    for number, name in enumerate(names):
-        axes, x, y = panels.flat[number], actual[:, number], predicted[:, number]
-        axes.axline((float(x.mean()), float(x.mean())), slope=1, color="grey", linewidth=1)
-        axes.scatter(x, y, s=6, alpha=0.4)
-        axes.set_title(f"{name}: mean error {np.abs(x - y).mean():.3g}", parse_math=False)
-        axes.set_xlabel("actual")
-        axes.set_ylabel("predicted")
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    width = WIDTH if columns > 1 else WIDTH * 0.65
+    side = width / columns
+    with picture(path, width, side * rows) as figure:
+        panels = figure.subplots(rows, columns, squeeze=False)
+        for axes in panels.flat[len(names) :]:
+            axes.axis("off")
+        for number, name in enumerate(names):
+            axes, x, y = panels.flat[number], actual[:, number], predicted[:, number]
+            middle = float(x.mean())
+            axes.axline((middle, middle), slope=1, color=FAINT, linewidth=1)
+            axes.scatter(x, y, s=8, alpha=0.35, color=BLUE, linewidths=0)
+            axes.set_title(shortened(name, 15, side - 90), weight="bold", pad=18)
+            note = f"mean absolute error {np.abs(x - y).mean():.3g}"
+            axes.text(0, 1.02, note, transform=axes.transAxes, fontsize=8.5, color=FAINT)
+            axes.set_xlabel("actual")
+            axes.set_ylabel("predicted")
+            axes.grid(True)

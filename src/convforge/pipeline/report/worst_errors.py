@@ -8,25 +8,33 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from convforge.pipeline.report.sheet import draw_sheet
+from convforge.pipeline.report.sheet import draw_sheet, image_side
+from convforge.pipeline.report.style import WIDTH
 
-_WORST, _COLUMNS = 24, 8
+_COLUMNS = 6
+#: What is taken in at a glance.
+MOST_ERRORS = 4 * _COLUMNS
+#: Pixels for a line of a caption.
+CAPTION_ROOM = image_side(WIDTH, _COLUMNS)
 
 
-def draw_worst(images: NDArray[Any], captions: Sequence[str], path: Path) -> list[Path]:
-    """The first of `images` `(n, height, width, channels)` as a PNG at `path`; none for none.
+def draw_worst(
+    images: NDArray[Any], captions: Sequence[str], path: Path, *, title: str, note: str
+) -> list[Path]:
+    """`images` `(n, height, width, channels)` in their order as a PNG at `path`; none for none.
 
     Returns:
         The files written.
     """
     if not len(images):
         return []
-    shown = range(min(len(images), _WORST))
-    rows = [shown[start : start + _COLUMNS] for start in range(0, len(shown), _COLUMNS)]
+    starts = range(0, len(images), _COLUMNS)
     draw_sheet(
-        [[images[i] for i in row] for row in rows],
+        [list(images[start : start + _COLUMNS]) for start in starts],
         path,
-        title=f"the worst of {len(images):,} errors",
-        captions=[[captions[i] for i in row] for row in rows],
+        title=title,
+        note=note,
+        captions=[captions[start : start + _COLUMNS] for start in starts],
+        columns=_COLUMNS,
     )
     return [path]

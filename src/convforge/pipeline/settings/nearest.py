@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+# A data set may have a thousand classes.
+_MOST_NAMED = 30
+
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """A hint at the valid name nearest to `name`, or at all of them.
@@ -14,4 +17,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
         '; did you mean learning_rate?'
     """
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
+    if close:
+        return f"; did you mean {close[0]}?"
+    more = f" and {len(known) - _MOST_NAMED:,} more" if len(known) > _MOST_NAMED else ""
+    return f"; known are {', '.join(known[:_MOST_NAMED])}{more}"

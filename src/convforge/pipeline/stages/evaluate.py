@@ -48,8 +48,6 @@ def evaluate(
     Raises:
         InputError: no model in `run`, or `data` is not what it was trained on.
     """
-    from convforge.pipeline.report.evaluation import describe_classes, describe_numbers
-
     manifest = matching_manifest(settings.data, data)
     if not manifest.splits["test"].examples:
         raise InputError(f"{data} has no test images: data.split.test={settings.data.split.test}")
@@ -59,8 +57,9 @@ def evaluate(
         precision=settings.trainer.precision,
     )
 
-    # Late: it brings TensorFlow, which has been started quietly by now.
+    # Late: they bring TensorFlow and Keras, which have been started quietly by now.
     from convforge.pipeline.data.reading.stream import Stream
+    from convforge.pipeline.report.evaluation import describe_classes, describe_numbers
 
     predictor = load_predictor(run)
     _check_fit(predictor, run, settings, manifest, data)
