@@ -131,6 +131,11 @@ def _mistakes() -> dict[str, tuple[str, str]]:
         "missing image": ("predict {run} none.png", "none.png: No such file"),
         "no image": ("predict {run} conf/config.yaml", "conf/config.yaml: not an image"),
         "top of none": ("predict {run} x.png --top 0", "--top=0 is not allowed"),
+        "explaining without maps": ("explain {run} {image}", "has no convolution, and Grad-CAM"),
+        "explaining no class": ("explain {run} x.png --class 33", "is no class of"),
+        "explaining no image": ("explain {run} none.png", "none.png: No such file"),
+        "explaining into no picture": ("explain {run} x.png --out a.jpg", "ends in .png"),
+        "explaining nothing": ("explain {run} x.png --images 0", "--images=0 is not allowed"),
         "damaged card": ("predict {damaged} conf/config.yaml", "card.json"),
         "run that is none": ("register nowhere", "nowhere is neither the folder nor the id of a"),
         "run of a long name": (f"register {'n' * 5000}", "File name too long"),
@@ -158,7 +163,8 @@ def test_a_mistake_is_one_error_line_and_exit_status_2(
     damaged = tmp_path / "damaged"
     shutil.copytree(run_folder / "model", damaged)
     (damaged / "card.json").write_text("{}")
-    assert cli.main(shlex.split(line.format(run=run_folder, damaged=damaged))) == 2
+    names = {"run": run_folder, "damaged": damaged, "image": run_folder / "model" / "example.png"}
+    assert cli.main(shlex.split(line.format(**names))) == 2
     out, err = capfd.readouterr()
     assert "Traceback" not in err
     assert out == ""

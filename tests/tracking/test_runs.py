@@ -172,6 +172,7 @@ def test_config_and_pictures_are_where_a_person_looks(tracked: Tracked) -> None:
             "augmented_images",
             "confusion",
             "first_layer_kernels",
+            "grad_cam",
             "learning_curves",
             "worst_errors",
         )

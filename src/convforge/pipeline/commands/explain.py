@@ -80,7 +80,6 @@ def _explain(folder: Path, arguments: argparse.Namespace) -> int:
     if not named:
         raise InputError(reading.nothing)
     predictor = stored.load()
-    progress.say(f"{arguments.model}: {stored.card.weights}")
 
     import numpy as np
 
@@ -94,8 +93,9 @@ def _explain(folder: Path, arguments: argparse.Namespace) -> int:
             f"{arguments.model} has no convolution, and Grad-CAM needs one's feature maps: "
             "`convforge predict` says what it sees"
         )
+    progress.say(f"{arguments.model}: {stored.card.weights}")
     if len(named) > arguments.images:
-        progress.say(f"the first {arguments.images} images: --images shows more")
+        progress.say(f"the first {arguments.images} shown: --images=N shows more")
         named = named[: arguments.images]
     outputs = finite_outputs(arguments.model, predictor, np.stack([image for _, image in named]))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from convforge.augment.settings import Augmentation
 from convforge.pipeline.data.reading.stream import AugmentedExample, Stream
-from convforge.pipeline.report.sheet import GAP, MARGIN, draw_sheet
-from convforge.pipeline.report.style import WIDTH
+from convforge.pipeline.report.sheet import GAP, MARGIN, TITLE, draw_sheet
+from convforge.pipeline.report.style import font
 
-# Pixels that an image and its caption need at least: a sheet of more columns is wider.
-_NARROWEST = 138
+# Pixels that an image and its caption need: six of them are as wide as a page.
+_TILE = 140
 
 
 def draw_augmentations(
@@ -38,14 +38,21 @@ def draw_augmentations(
         f"{stream.manifest.name}, {seen}{width}×{height} pixels: "
         f"epochs 1 to {columns} of seed {seed}"
     )
+    settings = describe_settings(augmentation, channels)
     draw_sheet(
         [[example.image, *(draw.image for draw in example.draws)] for example in examples],
         path,
         title=title,
-        note="\n".join(describe_settings(augmentation, channels)),
+        note="\n".join(settings),
         captions=[_captions(example, augmentation, basis) for example in examples],
-        width=max(WIDTH, 2 * MARGIN + (columns + 1) * (_NARROWEST + GAP) - GAP),
+        width=_width(columns + 1, [title, *settings]),
     )
+
+
+def _width(tiles: int, lines: Sequence[str]) -> float:
+    """Pixels that so many tiles beside one another need, and the lines above them."""
+    longest = max(font(TITLE).getlength(line) for line in lines)
+    return 2 * MARGIN + max(tiles * (_TILE + GAP) - GAP, longest)
 
 
 def _captions(

@@ -46,7 +46,7 @@ def describe_classes(
     predicted = tested.outputs.argmax(axis=1)
     probabilities = probabilities_of(tested.outputs)
     images = np.arange(len(labels))
-    given, sure = probabilities[images, labels], probabilities[images, predicted]
+    given = probabilities[images, labels]
     _write_predictions(
         folder.predictions,
         ["actual", "predicted", "probability_of_actual"],
@@ -57,12 +57,11 @@ def describe_classes(
     )
     pictures = [folder.path / "confusion.png"]
     draw_confusion(confusion_matrix(labels, predicted, len(classes)), classes, pictures[0])
-    wrong = np.flatnonzero(predicted != labels)
-    worst = wrong[np.argsort(-sure[wrong], kind="stable")]
+    worst = surest_errors(labels, probabilities)
     pictures += draw_worst(
         tested.images[worst[:MOST_ERRORS]],
         [
-            _likely("says", classes[predicted[i]], sure[i])
+            _likely("says", classes[predicted[i]], probabilities[i, predicted[i]])
             + "\n"
             + _likely("is", classes[labels[i]], given[i])
             for i in worst[:MOST_ERRORS]
@@ -92,6 +91,19 @@ def describe_classes(
     )
     pictures += _draw_grad_cams(predictor, sections, folder)
     return class_scores(labels, tested.outputs, loss), pictures
+
+
+def surest_errors(
+    labels: NDArray[np.int64], probabilities: NDArray[np.floating]
+) -> NDArray[np.int64]:
+    """The images `(n,)` of which the likeliest class is wrong, the most probable of them first.
+
+    Example:
+        >>> surest_errors(np.array([1, 0, 1]), np.array([[0.6, 0.4], [0.9, 0.1], [0.8, 0.2]]))
+        array([2, 0])
+    """
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")]
 
 
 def describe_numbers(

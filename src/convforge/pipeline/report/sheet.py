@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,8 @@ class Sheet:
 @contextmanager
 def sheet(path: Path, width: float, height: float) -> Iterator[Sheet]:
     """A sheet of so many pixels, which is a PNG at `path` when the block ends."""
+    # Whole pixels: what is enlarged by whole times must not fall between them.
+    width, height = ceil(width), ceil(height)
     with picture(path, width, height, layout=None) as figure:
         axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
         yield Sheet(axes, width, height)
@@ -115,9 +118,9 @@ def sheet(path: Path, width: float, height: float) -> Iterator[Sheet]:
         axes.axis("off")
 
 
-def text_height(text: str, size: float = TEXT) -> float:
+def text_height(text: str, size: float = TEXT) -> int:
     """Pixels that the lines of `text` take."""
-    return (text.count("\n") + 1) * size * LINE + 2 if text else 0.0
+    return ceil((text.count("\n") + 1) * size * LINE + 2) if text else 0
 
 
 def draw_sheet(
@@ -144,7 +147,7 @@ def draw_sheet(
     room = image_side(width, columns or max(len(row) for row in rows))
     side = shown_side(rows[0][0], room)
     below = [max((text_height(text, SMALL) for text in row), default=0) for row in captions or []]
-    below = below or [0.0] * len(rows)
+    below = below or [0] * len(rows)
     top = head_height(note)
     height = top + sum(side + lines + GAP for lines in below) + MARGIN - GAP
     with sheet(path, width, height) as page:
