@@ -92,7 +92,8 @@ def test_captions_give_pixels_degrees_and_grey_levels() -> None:
     assert describe_draw(parameters, all_methods.ALL, basis, (100, 200)) == [
         "crop 160×50 at 20, 25",
         "mirrored",
-        "turn -12.3° shear +3.0°",
+        "turn -12.3°",
+        "shear +3.0°",
         "×1.05 shift +2.5 -7.0",
         "colour +8 +12 +9",
     ]

@@ -128,7 +128,7 @@ def describe_draw(
     turn, shear, scale = (parameters[name] for name in ("rotation", "shear", "scale"))
     # Neutral throughout where the method is off, and where this image was spared.
     if right or down or turn or shear or scale != 1:
-        lines.append(f"turn {turn:+.1f}° shear {shear:+.1f}°")
+        lines += [f"turn {turn:+.1f}°", f"shear {shear:+.1f}°"]
         lines.append(f"×{scale:.2f} shift {right:+.1f} {down:+.1f}")
     if basis is not None:
         shift = basis @ parameters["colour"][: len(basis)]
