@@ -13,7 +13,7 @@ EVALUATION = Path(__file__).resolve().parents[1] / "build" / "evaluate"
 PICTURES = {
     EVALUATION / "pictures" / "learning_curves.png": None,
     EVALUATION / "pictures" / "first_layer_kernels.png": None,
-    EVALUATION / "grad_cam.png": 412,
+    EVALUATION / "grad_cam.png": 416,
 }
 
 

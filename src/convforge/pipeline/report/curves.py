@@ -18,6 +18,8 @@ from convforge.pipeline.report.style import BLUE, FAINT, ORANGE, WIDTH
 _HEIGHT = 430
 # Where the largest value is so many times the smallest, both are only seen on a logarithmic axis.
 _WIDE = 4
+# Beyond this there is a line for each power of ten alone.
+_DECADES = 1000
 
 
 def read_history(path: Path) -> dict[str, list[float]]:
@@ -96,7 +98,7 @@ def _draw_panel(
     # Else a long line would make the panel narrower.
     written.set_in_layout(False)
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     if len(epochs) == 1:
         axes.set_xticks(epochs)
     axes.grid(True)
@@ -111,7 +113,8 @@ def _scale(axes: Axes, values: Sequence[float] | NDArray[np.floating], unit: str
         return
     axes.set_yscale("log", nonpositive="clip")
     axes.set_ylim(min(positive) / 1.4, max(positive) * 1.4)
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    few = max(positive) / min(positive) < _DECADES
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}{unit}"))
     axes.yaxis.set_minor_locator(NullLocator())
     off = " (0 lies below)" if len(positive) < len(values) else ""

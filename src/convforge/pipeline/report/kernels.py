@@ -15,13 +15,13 @@ from convforge.pipeline.explanation.feature_maps import FeatureMaps, find_featur
 from convforge.pipeline.report.sheet import MARGIN, draw_head, head_height, sheet
 from convforge.pipeline.report.style import WIDTH
 
-# Pixels of the sheet: between the pieces of a unit, and between units.
-_PIECE_GAP, _UNIT_GAP = 2, 14
+# Pixels of the sheet: between the pieces of a unit, between units, and between plain kernels.
+_PIECE_GAP, _UNIT_GAP, _PLAIN_GAP = 2, 14, 6
 # A kernel is enlarged to this at most, and where there are few to no more than can be taken in.
 _LARGEST = 96
 # The units fill a field of this height at most.
 _MOST_HEIGHT = 520
-_NEARLY = 0.6
+_NEARLY = 0.7
 
 
 def draw_first_kernels(model: keras.Model, path: Path) -> Path | None:
@@ -63,9 +63,9 @@ def draw_kernels(kernels: NDArray[np.floating], path: Path, *, name: str, pieces
     height, width, channels, number = kernels.shape
     units = number // pieces
     tiles = _unit_tiles(kernels if channels == 3 else kernels.mean(axis=2, keepdims=True), pieces)
-    scale, columns = _layout(units, tiles.shape[1:3], pieces)
-    gap = _PIECE_GAP
-    unit_width = pieces * width * scale + (pieces - 1) * gap
+    gap = _UNIT_GAP if pieces > 1 else _PLAIN_GAP
+    scale, columns = _layout(units, (height, width), pieces, gap)
+    unit_width = pieces * width * scale + (pieces - 1) * _PIECE_GAP
     rows = ceil(units / columns)
     size = f"{height}×{width}×{channels}"
     title = f"{name}: {number} kernels of {size}"
@@ -77,15 +77,15 @@ def draw_kernels(kernels: NDArray[np.floating], path: Path, *, name: str, pieces
             "mid-grey is zero"
         )
     top = head_height(note)
-    page_height = top + rows * (height * scale + _UNIT_GAP) + MARGIN - _UNIT_GAP
+    page_height = top + rows * (height * scale + gap) + MARGIN - gap
     with sheet(path, WIDTH, page_height) as page:
         draw_head(page, title, note)
         for unit in range(units):
-            left = MARGIN + unit % columns * (unit_width + _UNIT_GAP)
-            upper = top + unit // columns * (height * scale + _UNIT_GAP)
+            left = MARGIN + unit % columns * (unit_width + gap)
+            upper = top + unit // columns * (height * scale + gap)
             for piece in range(pieces):
                 tile = np.kron(tiles[unit * pieces + piece], np.ones((scale, scale, 1)))
-                page.pixels(tile, left + piece * (width * scale + gap), upper)
+                page.pixels(tile, left + piece * (width * scale + _PIECE_GAP), upper)
 
 
 def _unit_tiles(kernels: NDArray[np.floating], pieces: int) -> NDArray[Any]:
@@ -97,21 +97,21 @@ def _unit_tiles(kernels: NDArray[np.floating], pieces: int) -> NDArray[Any]:
     return np.moveaxis(shown.reshape(kernels.shape), 3, 0)
 
 
-def _layout(units: int, size: tuple[int, int], pieces: int) -> tuple[int, int]:
+def _layout(units: int, size: tuple[int, int], pieces: int, gap: int) -> tuple[int, int]:
     """How often a kernel's pixel is repeated, and how many units stand in a row.
 
     As large as the page takes them, or somewhat smaller where that leaves less of the last row
     empty.
     """
     height, width = size
-    room = WIDTH - 2 * MARGIN + _UNIT_GAP
     layouts = []
     for scale in range(max(1, _LARGEST // max(size)), 0, -1):
-        unit_width = pieces * width * scale + (pieces - 1) * _PIECE_GAP + _UNIT_GAP
-        columns = max(1, min(units, room // unit_width))
-        rows = ceil(units / columns)
-        if scale == 1 or rows * (height * scale + _UNIT_GAP) <= _MOST_HEIGHT:
-            layouts.append((rows * columns - units, -scale, columns))
+        unit_width = pieces * width * scale + (pieces - 1) * _PIECE_GAP + gap
+        most = max(1, min(units, (WIDTH - 2 * MARGIN + gap) // unit_width))
+        for columns in range(most, int(_NEARLY * most), -1):
+            rows = ceil(units / columns)
+            if scale == 1 or rows * (height * scale + gap) <= _MOST_HEIGHT:
+                layouts.append((rows * columns - units, -scale, -columns))
     smallest = _NEARLY * max(-scale for _, scale, _ in layouts)
     _, scale, columns = min(layout for layout in layouts if -layout[1] >= smallest)
-    return -scale, columns
+    return -scale, -columns
