@@ -37,14 +37,20 @@ def add(commands: Any) -> None:
         "--class",
         dest="output",
         metavar="NAME",
-        help="the class to explain, or the predicted number (default: the likeliest, the first)",
+        help="the class to explain (default: the likeliest), or the predicted number (default: the "
+        "first)",
     )
     parser.add_argument(
-        "--images", type=int, default=8, help="how many at most (default: %(default)s)"
+        "--images",
+        type=int,
+        default=8,
+        metavar="N",
+        help="how many are drawn at most (default: %(default)s)",
     )
     parser.add_argument(
         "--out",
         type=Path,
+        metavar="FILE",
         default=Path("explanation.png"),
         help="the picture (default: %(default)s)",
     )

@@ -9,6 +9,13 @@ import keras
 
 from convforge.errors import InputError
 
+_BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def has_gradients() -> bool:
+    """Whether the backend has any; NumPy's and OpenVINO's only predict."""
+    return keras.backend.backend() in _BACKENDS
+
 
 def gradient(score: Callable[[Any], Any], at: Any) -> Any:
     """∂score/∂x at the tensor `at`, of its shape.
@@ -21,6 +28,10 @@ def gradient(score: Callable[[Any], Any], at: Any) -> Any:
         InputError: the backend has no gradients.
     """
     backend = keras.backend.backend()
+    if not has_gradients():
+        raise InputError(
+            f"KERAS_BACKEND={backend} has no gradients: Grad-CAM needs {', '.join(_BACKENDS)}"
+        )
     if backend == "tensorflow":
         import tensorflow as tf
 
@@ -32,12 +43,8 @@ def gradient(score: Callable[[Any], Any], at: Any) -> Any:
         import jax
 
         return jax.grad(score)(at)
-    if backend == "torch":
-        import torch
+    import torch
 
-        with torch.enable_grad():
-            at = at.detach().requires_grad_()
-            return torch.autograd.grad(score(at), at)[0]
-    raise InputError(
-        f"KERAS_BACKEND={backend} has no gradients: Grad-CAM needs tensorflow, jax or torch"
-    )
+    with torch.enable_grad():
+        at = at.detach().requires_grad_()
+        return torch.autograd.grad(score(at), at)[0]

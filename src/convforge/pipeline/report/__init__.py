@@ -1,1 +1,1 @@
-"""Pictures of a run: learning curves, kernels, confusion matrix, sheets of images."""
+"""Pictures of a run: curves, kernels, confusion matrix, Grad-CAM, sheets of images."""

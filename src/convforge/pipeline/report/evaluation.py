@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convforge.pipeline.explanation.feature_maps import find_feature_maps
+from convforge.pipeline.explanation.gradient import has_gradients
 from convforge.pipeline.pluralize import pluralize
 from convforge.pipeline.report.confusion import confusion_matrix, draw_confusion
 from convforge.pipeline.report.explanation_sheet import Question, draw_questions
@@ -155,8 +156,8 @@ def _draw_grad_cams(
     sections: Sequence[tuple[str, Sequence[Question]]],
     folder: EvaluationFolder,
 ) -> list[Path]:
-    """Of the last convolution; none where the net has none, or there is nothing to ask."""
-    found = find_feature_maps(predictor.model)
+    """Of the last convolution; none without one, without gradients, or with nothing to ask."""
+    found = find_feature_maps(predictor.model) if has_gradients() else []
     if not found or not any(questions for _, questions in sections):
         return []
     path = folder.path / "grad_cam.png"

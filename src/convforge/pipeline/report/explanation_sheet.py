@@ -84,7 +84,7 @@ def draw_explanations(
         Explained(
             name=named[place][0],
             image=images[place],
-            caption=_caption(card, outputs[place], int(chosen[place]), number),
+            caption=_caption(card, outputs[place], int(chosen[place]), heats[place]),
             heat=heats[place],
             maps=[layer[place] for layer in maps],
         )
@@ -108,17 +108,19 @@ def _meaning(card: ModelCard, maps: FeatureMaps) -> str:
     return f"orange: places of {maps.name}'s maps that speak for the class"
 
 
-def _caption(card: ModelCard, row: NDArray[np.float32], chosen: int, number: int | None) -> str:
+def _caption(
+    card: ModelCard, row: NDArray[np.float32], chosen: int, heat: NDArray[np.float32]
+) -> str:
     name = shortened(card.outputs[chosen], TEXT, _LARGE - 70)
     if card.targets:
         return f"{name}: {written(float(row[chosen]), 4)}"
-    lines = [f"{name}  {row[chosen]:.1%}"]
+    lines = [f"{name}: {row[chosen]:.1%}"]
     others = [other for other in row.argsort()[::-1][:2] if other != chosen]
     for other in others[:1]:
         word = "likeliest" if row[other] > row[chosen] else "next"
-        shown = shortened(card.classes[other], SMALL, _LARGE - 120)
-        lines.append(f"{word}: {shown}  {row[other]:.1%}")
-    return "\n".join(lines)
+        shown = shortened(card.classes[other], TEXT, _LARGE - 130)
+        lines.append(f"{word} {shown}: {row[other]:.1%}")
+    return "\n".join(lines if heat.any() else [*lines, "no place speaks for it"])
 
 
 def _draw(
@@ -129,7 +131,7 @@ def _draw(
     title: str,
     note: str,
 ) -> None:
-    block = max(_LARGE + text_height("two\nlines"), len(found) * _LAYER_HEIGHT) + 2 * GAP
+    block = max(_LARGE + text_height("three\nshort\nlines"), len(found) * _LAYER_HEIGHT) + 2 * GAP
     note += (
         f"\nright: the {_MAPS} maps of each convolution that are largest in the mean, "
         "each from its least value in black to its largest in white"
