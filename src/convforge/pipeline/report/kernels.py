@@ -21,7 +21,8 @@ _PIECE_GAP, _UNIT_GAP, _PLAIN_GAP = 2, 14, 6
 _LARGEST = 96
 # The units fill a field of this height at most.
 _MOST_HEIGHT = 520
-_NEARLY = 0.7
+# What a full last row may cost: of the size, and of the width of a row.
+_NEARLY, _FILLED = 0.7, 0.85
 
 
 def draw_first_kernels(model: keras.Model, path: Path) -> Path | None:
@@ -100,15 +101,17 @@ def _unit_tiles(kernels: NDArray[np.floating], pieces: int) -> NDArray[Any]:
 def _layout(units: int, size: tuple[int, int], pieces: int, gap: int) -> tuple[int, int]:
     """How often a kernel's pixel is repeated, and how many units stand in a row.
 
-    As large as the page takes them, or somewhat smaller where that leaves less of the last row
-    empty.
+    As large as the page takes them, or somewhat smaller, or in somewhat shorter rows, where that
+    leaves less of the last row empty.
     """
     height, width = size
+    room = WIDTH - 2 * MARGIN + gap
     layouts = []
     for scale in range(max(1, _LARGEST // max(size)), 0, -1):
         unit_width = pieces * width * scale + (pieces - 1) * _PIECE_GAP + gap
-        most = max(1, min(units, (WIDTH - 2 * MARGIN + gap) // unit_width))
-        for columns in range(most, int(_NEARLY * most), -1):
+        most = max(1, min(units, room // unit_width))
+        shortest = min(most, ceil(_FILLED * room / unit_width))
+        for columns in range(most, shortest - 1, -1):
             rows = ceil(units / columns)
             if scale == 1 or rows * (height * scale + gap) <= _MOST_HEIGHT:
                 layouts.append((rows * columns - units, -scale, -columns))
