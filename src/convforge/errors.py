@@ -22,5 +22,9 @@ class DivergenceError(InputError):
         self.model = model
 
 
+class PrunedError(InputError):
+    """A search has ended a run early, which does worse than others did."""
+
+
 class BadItemError(ValueError):
     """Why one image of many is not used, in a few words."""

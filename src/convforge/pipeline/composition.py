@@ -31,6 +31,7 @@ from convforge.pipeline.project import CONFIG_NAME
 from convforge.pipeline.settings.explanation import known_keys
 from convforge.pipeline.settings.nearest import nearest
 from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.settings.search import TARGET, SearchSettings
 
 # Of packages that the extra `sweep` brings.
 _LAUNCHERS_OF_SWEEP = ("joblib", "submitit_local", "submitit_slurm")
@@ -128,29 +129,53 @@ def sweep_jobs(root: Path, overrides: Sequence[str]) -> list[list[str]]:
         InputError: an override that cannot be parsed, a `glob` that nothing fits, or an
             `interval(…)`, of which there is no list.
     """
+    parsed = parsed_overrides(root, overrides)
+    for override in parsed:
+        if override.is_interval_sweep():
+            raise InputError(
+                f"{_shown(str(override.input_line))} is not allowed: an interval is for a search; "
+                "add hydra/sweeper=optuna, or give a list, choice(…) or range(…)"
+            )
+    try:
+        batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    except HydraException as error:
+        raise explain(error, root, overrides) from error
+    return [list(job) for batch in batches for job in batch]
+
+
+def parsed_overrides(root: Path, overrides: Sequence[str]) -> list[Override]:
+    """What Hydra makes of `overrides`, the options of each group known.
+
+    Raises:
+        InputError: an override that cannot be parsed, or a `glob` that nothing fits.
+    """
     _refuse_endless(overrides)
     try:
         with initialize_config_dir(str(root / "conf"), version_base="1.3"):
             # It knows the options of each group.
             loader = GlobalHydra.instance().config_loader()
             parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
-            for override in parsed:
-                _refuse_no_choices(override)
-            batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     except HydraException as error:
         raise explain(error, root, overrides) from error
-    return [list(job) for batch in batches for job in batch]
+    for override in parsed:
+        globs = override.value_type == ValueType.GLOB_CHOICE_SWEEP
+        if globs and not list(override.sweep_iterator()):
+            shown = _shown(str(override.input_line))
+            raise InputError(f"{shown} fits no option of {override.key_or_group}")
+    return list(parsed)
 
 
-def _refuse_no_choices(override: Override) -> None:
-    shown = _shown(str(override.input_line))
-    if override.is_interval_sweep():
-        raise InputError(
-            f"{shown} is not allowed: an interval is for a sweeper that searches; give a list, "
-            "choice(…) or range(…)"
-        )
-    if override.value_type == ValueType.GLOB_CHOICE_SWEEP and not list(override.sweep_iterator()):
-        raise InputError(f"{shown} fits no option of {override.key_or_group}")
+def search_settings(own: DictConfig) -> SearchSettings | None:
+    """The settings of a search in Hydra's own part of the config; None for all combinations.
+
+    Raises:
+        InputError: a wrong key or value of `hydra.sweeper`.
+    """
+    if own.sweeper.get("_target_") != TARGET:
+        return None
+    sweeper = OmegaConf.to_container(own.sweeper, resolve=True)
+    assert isinstance(sweeper, dict)
+    return SearchSettings.parse({str(name): value for name, value in sweeper.items()})
 
 
 def hydra_config(root: Path, overrides: Sequence[str]) -> DictConfig:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 import convforge
-from convforge.errors import DivergenceError
+from convforge.errors import DivergenceError, PrunedError
 from convforge.pipeline.composition import read_params
 from convforge.pipeline.data.manifest import Manifest, dataset_profile, matching_manifest
 from convforge.pipeline.data.reading.samples import read_chunks
@@ -55,11 +55,14 @@ if TYPE_CHECKING:
     from convforge.augment.settings import Augmentation
     from convforge.pipeline.data.reading.stream import Stream
     from convforge.pipeline.training.objective import Targets
+    from convforge.pipeline.training.pruning import Trial
     from convforge.pipeline.training.trainer import Trainer
 
 
 # MLflow's pages show fewer letters of a run's name.
 _LONGEST_NAME = 200
+#: Of a run that a search has given up: why.
+PRUNED_TAG = "convforge.pruned"
 
 
 @dataclass(frozen=True)
@@ -102,12 +105,13 @@ def train(
     progress: Progress,
     label: RunLabel | None = None,
     report: Report | None = None,
+    trial: Trial | None = None,
 ) -> Mapping[str, float]:
     """Train the config's network on the prepared `data` and leave everything in `out`.
 
     Goes on where an earlier process was stopped that trained the same; see `resumable_run`. With
     `distribute=ray` the processes of a cluster do it. Without a `report` nothing is drawn: the
-    evaluation does it.
+    evaluation does it. A search may give up its `trial`.
 
     Returns:
         The figures of the last epoch.
@@ -115,9 +119,10 @@ def train(
     Raises:
         InputError: `data` was prepared by another config, a layer does not fit it, another process
             writes `out`, or the loss is not finite.
+        PrunedError: the search has given it up.
     """
     if not isinstance(settings.distribute, RayDistribution):
-        return _train_here(settings, data, out, root, label, report, progress)
+        return _train_here(settings, data, out, root, label, report, trial, progress)
 
     matching_manifest(settings.data, data)
     backend.import_keras(progress)
@@ -126,7 +131,8 @@ def train(
 
     check_backend(settings, keras.config.backend())
     root = root.resolve()
-    part = partial(_train_here, settings, data.resolve(), out.resolve(), root, label, report)
+    assert trial is None, "the processes would have to agree"
+    part = partial(_train_here, settings, data.resolve(), out.resolve(), root, label, report, None)
     return on_ray(settings.distribute, part, root, progress)
 
 
@@ -137,6 +143,7 @@ def _train_here(
     root: Path,
     label: RunLabel | None,
     report: Report | None,
+    trial: Trial | None,
     progress: Progress,
 ) -> Mapping[str, float]:
     """In this process, alone or as one of several."""
@@ -162,7 +169,7 @@ def _train_here(
             part.root,
             part.progress,
         ) as run:
-            return _train(part, manifest, data, label, report, run)
+            return _train(part, manifest, data, label, report, trial, run)
 
 
 def _train(
@@ -171,6 +178,7 @@ def _train(
     data: Path,
     label: RunLabel | None,
     report: Report | None,
+    trial: Trial | None,
     run: ResumableRun,
 ) -> Mapping[str, float]:
     # Late: what runs has started Keras by now, in its own way.
@@ -191,7 +199,9 @@ def _train(
             for file in report.of_data(data, manifest, folder.data, source):
                 journal.artifact(file, folder.data.name)
         try:
-            trained = trainer.run(folder.history, journal, progress, tracker.wake, checkpoints)
+            trained = trainer.run(
+                folder.history, journal, progress, tracker.wake, checkpoints, trial
+            )
         except DivergenceError as error:
             save_model(folder.last_good, error.model, card, _example(data, manifest))
             journal.tags({"convforge.error": str(error)})
@@ -255,6 +265,11 @@ def _tracked(
     except KeyboardInterrupt:
         status = "KILLED"
         progress.say("stopped; the same command goes on from here")
+        raise
+    except PrunedError as error:
+        # Neither a whole run nor a fault.
+        status = "KILLED"
+        journal.tags({PRUNED_TAG: str(error)})
         raise
     except Exception as error:
         if part.distribution.has_lost_one(error):
@@ -379,6 +394,15 @@ def finished_figures(out: Path) -> Mapping[str, float] | None:
     """The figures of the last epoch of the run in `out`, if one has ended well there."""
     journal = Journal(out)
     return journal.last_metrics if journal.status == "FINISHED" else None
+
+
+def why_pruned(out: Path) -> str | None:
+    """What a search has given up the run in `out` for; None where it has not."""
+    journal = Journal(out)
+    if journal.status != "KILLED":
+        return None
+    tags = [event.content["tags"] for event in journal.events() if event.kind == "tags"]
+    return next((str(some[PRUNED_TAG]) for some in tags if PRUNED_TAG in some), None)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,44 +10,53 @@ import os
 import shutil
 import sys
 import traceback
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from convforge.errors import InputError, UnfinishedError
+from convforge.errors import DivergenceError, InputError, PrunedError, UnfinishedError
 from convforge.pipeline.composition import (
     compose_config,
     explain,
     hydra_config,
     is_hydras,
+    search_settings,
     settings_of,
-    sweep_jobs,
 )
 from convforge.pipeline.data.manifest import Manifest
 from convforge.pipeline.metrics import monitored
-from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.progress import Progress
 from convforge.pipeline.project import CONFIG_NAME, project_root
 from convforge.pipeline.report import run_report
 from convforge.pipeline.run_folder import RunFolder
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.settings.tracking import MLflowTracking
 from convforge.pipeline.settings.trainer import CheckpointSettings
+from convforge.pipeline.stages.evaluate import evaluate
 from convforge.pipeline.stages.preprocess import prepared
-from convforge.pipeline.stages.train import RunLabel, finished_figures, run_name, train
-from convforge.pipeline.sweeps.parent_run import sweep_parent
-from convforge.pipeline.tracking.journal import PARENT_TAG
+from convforge.pipeline.stages.train import (
+    RunLabel,
+    finished_figures,
+    run_name,
+    train,
+    why_pruned,
+)
+from convforge.pipeline.sweeps.parent_run import SweepSummary, sweep_parent
+from convforge.pipeline.sweeps.plan import SweepPlan, key_of, plan_sweep, searched_by
+from convforge.pipeline.sweeps.search import VERBOSITY, progress_of_sweep
+from convforge.pipeline.sweeps.study import Study, StudyTrial, command_of
+from convforge.pipeline.tracking.journal import PARENT_TAG, Journal
 from convforge.pipeline.tracking.store import store_of
 from convforge.pipeline.training.resume.resumable import has_stopped_run, resumable_sweep
 
 _PARENT = "tracking.parent_run"
-# A launcher may run the jobs in other processes: they learn these from their environment.
-_VERBOSITY = "CONVFORGE_VERBOSITY"
+# A launcher may run the jobs in other processes: they learn this from their environment.
 _SWEPT_KEYS = "CONVFORGE_SWEPT_KEYS"
 
 
@@ -61,49 +70,90 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
     """
     root = project_root()
     own = hydra_config(root, overrides)
-    if not multirun and any(item.startswith("hydra/launcher=") for item in overrides):
-        raise InputError("hydra/launcher is for the jobs of a sweep: add -m")
-    jobs = sweep_jobs(root, overrides) if multirun else [list(overrides)]
+    plan = plan_sweep(root, overrides, own) if multirun else None
+    if plan is None:
+        _refuse_sweeps(overrides)
+    jobs = plan.jobs if plan else [overrides]
     settings = [settings_of(compose_config(root, _config_overrides(job))) for job in jobs]
     for job in settings:
         manifest = Manifest.read(prepared(job.data, root, progress))
         job.costs(job.input_shape(manifest.image_shape), len(manifest.classes))
+        _check_evaluation(job, manifest)
     _warn_of_local_store(own, settings[0], root, progress)
-    os.environ[_VERBOSITY] = str(int(progress.verbosity))
+    os.environ[VERBOSITY] = str(int(progress.verbosity))
     # Hydra then raises what goes wrong instead of printing it and ending the process.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    arguments = list(overrides)
-    with ExitStack() as stack:
-        if multirun:
-            arguments.insert(0, "--multirun")
-            os.environ[_SWEPT_KEYS] = " ".join(_swept_keys(jobs))
-            # Hydra would name the folder by the second in which it starts.
-            folder = Path(own.sweep.dir).absolute()
-            sweep = stack.enter_context(
-                resumable_sweep(settings, overrides, folder, root, progress)
-            )
-            if sweep.has_begun:
-                progress.say(f"the sweep in {sweep.folder} goes on")
-            arguments.append(f"hydra.sweep.dir='{sweep.folder}'")
-            tracking = settings[0].tracking
-            if isinstance(tracking, MLflowTracking):
-                stack.enter_context(
-                    sweep_parent(
-                        tracking,
-                        root,
-                        sweep.folder,
-                        overrides,
-                        len(jobs),
-                        progress,
-                        key=sweep.key,
-                        has_begun=sweep.has_begun,
-                        other_code=sweep.other_code,
-                    )
-                )
-                arguments.append(f"{_PARENT}='{sweep.key}'")
-        sys.argv = ["train", "--config-dir", str(root / "conf"), *arguments]
-        with _lost_jobs_explained():
-            _job()
+    arguments = ["train", "--config-dir", str(root / "conf"), *overrides]
+    if plan is None:
+        sys.argv = arguments
+        _job()
+        return
+    if plan.search is not None:
+        validates = manifest.splits["validation"].examples > 0
+        plan = plan.searching(searched_by(plan.search, settings, validates))
+    with _sweep(plan, settings, own, root, progress) as more, _lost_jobs_explained():
+        sys.argv = [*arguments, *more, "--multirun"]
+        _job()
+
+
+def _refuse_sweeps(overrides: Sequence[str]) -> None:
+    for group in ("hydra/launcher", "hydra/sweeper"):
+        if any(item.startswith(f"{group}=") for item in overrides):
+            raise InputError(f"{group} is for the jobs of a sweep: add -m")
+
+
+def _check_evaluation(settings: Settings, manifest: Manifest) -> None:
+    if settings.evaluate and not manifest.splits["test"].examples:
+        raise InputError(
+            "evaluate=true is not allowed: give false, or test images: "
+            f"data.split.test={settings.data.split.test}"
+        )
+
+
+@contextmanager
+def _sweep(
+    plan: SweepPlan, settings: Sequence[Settings], own: DictConfig, root: Path, progress: Progress
+) -> Iterator[list[str]]:
+    """A sweep's folder, its parent run, and the end of it; gives the overrides that say so."""
+    os.environ[_SWEPT_KEYS] = " ".join(plan.naming_keys)
+    # Hydra would name the folder by the second in which it starts.
+    folder = Path(own.sweep.dir).absolute()
+    with resumable_sweep(settings, plan.identity, folder, root, progress) as sweep:
+        if sweep.has_begun:
+            progress.say(f"the sweep in {sweep.folder} goes on")
+        more = [f"hydra.sweep.dir='{sweep.folder}'"]
+        asked = plan.search.settings if plan.search else None
+        if asked is not None:
+            more.append(f"hydra.sweeper.figure={asked.figure}")
+            more.append(f"hydra.sweeper.direction={asked.direction}")
+        summary = SweepSummary(
+            title=" ".join(plan.overrides),
+            command=plan.command,
+            swept=plan.swept,
+            count=plan.count,
+            figure=asked.figure if asked else None,
+        )
+        tracking = settings[0].tracking
+        if isinstance(tracking, MLflowTracking):
+            more.append(f"{_PARENT}='{sweep.key}'")
+            with sweep_parent(tracking, root, sweep, sweep.folder, summary, progress):
+                yield more
+        else:
+            try:
+                yield more
+            finally:
+                summary.write(sweep.folder, None)
+        if plan.search is not None:
+            _tell_best(Study(sweep.folder, plan.search.settings, plan.search.space), progress)
+    progress.say(f"jobs:  {sweep.folder / 'jobs.md'}")
+
+
+def _tell_best(study: Study, progress: Progress) -> None:
+    job, best = study.best_job(), study.best()
+    progress.say(f"search: {study.summary()}")
+    if job is not None and best is not None:
+        progress.say(f"best:  trial {best[0] + 1}, {study.figure} {best[1]:.4g}")
+        progress.say(f"train: {command_of(job)}")
 
 
 def show_config(overrides: Sequence[str], part: str) -> None:
@@ -152,19 +202,6 @@ def _lost_jobs_explained() -> Iterator[None]:
         ) from error
 
 
-def _swept_keys(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """The keys whose values differ between the jobs; all of them where none does."""
-    values = defaultdict(set)
-    for job in jobs:
-        for override in job:
-            values[_key(override)].add(override)
-    return [key for key, seen in values.items() if len(seen) > 1] or list(values)
-
-
-def _key(override: str) -> str:
-    return override.split("=")[0]
-
-
 def _config_overrides(overrides: Sequence[str]) -> list[str]:
     """Without those of Hydra's own, which the composition API does not take."""
     return [item for item in overrides if not is_hydras(item)]
@@ -178,18 +215,28 @@ def _job(config: DictConfig) -> float | None:
         settings = settings_of(config)
     except OmegaConfBaseException as error:
         raise explain(error, root, ()) from error
-    progress = Progress(Verbosity(int(os.environ.get(_VERBOSITY, Verbosity.NORMAL))))
+    progress = progress_of_sweep()
     job = HydraConfig.get()
     label = _label(settings, job.overrides.task)
     out = Path(job.runtime.output_dir)
+    trial = _trial(job)
     figures = finished_figures(out)
-    if figures is not None and not has_stopped_run(out, root):
-        progress.say(f"train: {label.name} has finished in {out}")
-        return objective(settings.trainer.checkpoint, figures)
-    progress.say(f"train: {label.name} → {out}")
+    if has_stopped_run(out, root):
+        figures = None
+    elif pruned := why_pruned(out):
+        raise PrunedError(pruned)
     try:
         data = prepared(settings.data, root, progress)
-        figures = train(settings, data, out, root, progress, label, run_report)
+        if figures is None:
+            progress.say(f"train: {label.name} → {out}")
+            figures = train(settings, data, out, root, progress, label, run_report, trial)
+        else:
+            progress.say(f"train: {label.name} has finished in {out}")
+        if settings.evaluate:
+            _evaluate(settings, data, out, root, progress)
+    except DivergenceError as error:
+        # Without the model, which need not travel.
+        raise DivergenceError(str(error)) from None
     except (InputError, KeyboardInterrupt):
         raise
     except Exception:
@@ -201,7 +248,24 @@ def _job(config: DictConfig) -> float | None:
         shutil.rmtree(out / ".hydra", ignore_errors=True)
         with suppress(OSError):
             out.rmdir()
+    if trial is not None:
+        return figures[trial.figure]
     return objective(settings.trainer.checkpoint, figures)
+
+
+def _trial(job: DictConfig) -> StudyTrial | None:
+    """The job as a trial of its sweep's search, which has given it the trial's number."""
+    if job.mode != RunMode.MULTIRUN:
+        return None
+    asked = search_settings(job)
+    return None if asked is None else StudyTrial(Path(job.sweep.dir), job.job.num, asked)
+
+
+def _evaluate(settings: Settings, data: Path, out: Path, root: Path, progress: Progress) -> None:
+    """Add the figures on the test images to the run, once."""
+    folder = RunFolder(out)
+    if folder.config.is_file() and Journal(folder.evaluation.path).status != "FINISHED":
+        evaluate(settings, out, data, folder.evaluation.path, root, progress)
 
 
 def objective(checkpoint: CheckpointSettings, figures: Mapping[str, float]) -> float | None:
@@ -223,8 +287,8 @@ def _label(settings: Settings, overrides: Sequence[str]) -> RunLabel:
     parent = tracking.parent_run if isinstance(tracking, MLflowTracking) else None
     tags = {PARENT_TAG: parent} if parent else {}
     keys = os.environ.get(_SWEPT_KEYS, "").split()
-    choices = " ".join(item for item in overrides if _key(item) in keys)
+    choices = " ".join(item for item in overrides if key_of(item) in keys)
     if choices:
         return RunLabel(choices[:250], tags)
-    apart = " ".join(item for item in overrides if not _key(item).startswith("tracking"))
+    apart = " ".join(item for item in overrides if not key_of(item).startswith("tracking"))
     return RunLabel(run_name(settings, apart), tags)

@@ -1,56 +1,119 @@
-"""The parent run of a sweep."""
+"""The parent run of a sweep, and what it says of the jobs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from convforge.pipeline.metrics import HEADLINES, higher_is_better
+from convforge.pipeline.metrics import higher_is_better
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.settings.tracking import MLflowTracking
-from convforge.pipeline.tracking.journal import FILE_NAME, PARENT_TAG, Journal
+from convforge.pipeline.sweeps.results import (
+    JobResult,
+    judged_by,
+    ranked,
+    read_results,
+    write_tables,
+)
+from convforge.pipeline.tracking.journal import Journal
 from convforge.pipeline.tracking.provenance import provenance_tags
 from convforge.pipeline.tracking.replay import SWEEP_TAG
 from convforge.pipeline.tracking.tracker import Tracker
-from convforge.pipeline.training.resume.resumable import OTHER_CODE_TAG
+from convforge.pipeline.training.resume.resumable import OTHER_CODE_TAG, ResumableRun
+
+
+@dataclass(frozen=True)
+class SweepSummary:
+    """What is to be said of a sweep's jobs.
+
+    Args:
+        title: its overrides, in one line.
+        command: that repeats it.
+        swept: the choices of each key that has any, as given.
+        count: of jobs.
+        figure: that a search goes by; None without one.
+    """
+
+    title: str
+    command: str
+    swept: Mapping[str, str]
+    count: int
+    figure: str | None = None
+
+    def write(
+        self, folder: Path, parent: str | None
+    ) -> tuple[list[Path], str | None, list[JobResult]]:
+        """Table and picture of the jobs in `folder`, those of `parent` alone where there is one.
+
+        Returns:
+            The files, the figure that the jobs are ranked by, and the jobs, the best first.
+        """
+        results = read_results(folder, list(self.swept), parent)
+        figure = judged_by(results, self.figure)
+        results = ranked(results, figure)
+        if not results:
+            return [], figure, results
+        keys = list(self.swept)
+        files = write_tables(results, folder, keys=keys, figure=figure, command=self.command)
+        return [*files, *_drawn(results, keys, figure, folder)], figure, results
+
+
+def _drawn(
+    results: list[JobResult], keys: list[str], figure: str | None, folder: Path
+) -> list[Path]:
+    """The picture, where there is something to compare."""
+    there = [job for job in results if figure in job.figures and len(job.values) == len(keys)]
+    several = [key for key in keys if len({job.values[key] for job in there}) > 1]
+    if figure is None or not several:
+        return []
+    # Late: it brings Matplotlib.
+    from convforge.pipeline.report.sweep import Point, draw_sweep
+
+    points = [
+        Point(job.values, job.figures[figure], whole=job.status == "FINISHED") for job in there
+    ]
+    path = folder / "jobs.png"
+    draw_sweep(points, several, figure, path, higher=higher_is_better(figure))
+    return [path]
 
 
 @contextmanager
 def sweep_parent(
     settings: MLflowTracking,
     root: Path,
-    folder: Path,
-    overrides: Sequence[str],
-    jobs: int,
+    sweep: ResumableRun,
+    out: Path,
+    summary: SweepSummary,
     progress: Progress,
-    *,
-    key: str,
-    has_begun: bool,
-    other_code: str | None,
 ) -> Iterator[None]:
-    """A run that the jobs' runs name as their parent, by `key`; ended whatever becomes of them.
+    """A run that the jobs' runs name as their parent, by the sweep's key; ended whatever comes.
 
-    That of a sweep that `has_begun` goes on; with `other_code`, its tag says what has changed.
+    That of a sweep that has begun goes on; where its code has changed, a tag says what.
 
-    Its name is the sweep's overrides; its `best_val_accuracy`, or `best_val_mae` of a regression,
-    and the tag `best_run` say which job did best on the validation images, by the jobs' own
-    journals in `folder`.
+    It has the swept keys as params, the command that repeats the sweep as a tag, and at its end the
+    table of the jobs with a picture. Its `best_val_accuracy`, `best_val_mae` of a regression, or
+    the best of a search's figure, and the tags `best_run` and `best_run_id` say which job did best
+    on the validation images, by the jobs' own journals in `out`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    tracker = Tracker(settings, folder, root, progress, kind="sweep", key=key)
+    out.mkdir(parents=True, exist_ok=True)
+    tracker = Tracker(settings, out, root, progress, kind="sweep", key=sweep.key)
     journal = tracker.journal
-    if has_begun:
+    if sweep.has_begun:
         journal.go_on()
-    name = settings.run_name or "sweep " + " ".join(overrides)
+    name = settings.run_name or f"sweep {summary.title}"
     tags = {
         **provenance_tags(root),
-        SWEEP_TAG: " ".join(overrides),
-        "convforge.jobs": str(jobs),
+        SWEEP_TAG: summary.title,
+        "convforge.command": summary.command,
+        "convforge.jobs": str(summary.count),
     }
-    journal.begin(name=name[:250], tags=tags, params={}, key=tracker.key, store=tracker.store)
-    if other_code:
-        journal.tags({OTHER_CODE_TAG: other_code})
+    # A prefix such as + is no part of a parameter's name.
+    params = {key.lstrip("+~"): choices for key, choices in summary.swept.items()}
+    journal.begin(name=name[:250], tags=tags, params=params, key=tracker.key, store=tracker.store)
+    if sweep.other_code:
+        journal.tags({OTHER_CODE_TAG: sweep.other_code})
     tracker.start()
     status = "FAILED"
     try:
@@ -60,29 +123,20 @@ def sweep_parent(
         status = "KILLED"
         raise
     finally:
-        _write_best(journal, folder, tracker.key)
+        _sum_up(journal, summary, out, tracker.key)
         journal.end(status)
         tracker.finish()
 
 
-def _write_best(journal: Journal, folder: Path, parent: str) -> None:
-    found = [Journal(path.parent) for path in sorted(folder.glob(f"**/{FILE_NAME}"))]
-    finished = [
-        (str(child.first.content["name"]), child.last_metrics)
-        for child in found
-        if child.first and _parent(child) == parent and child.status == "FINISHED"
-    ]
-    for metric in (f"val_{name}" for name in HEADLINES):
-        best_of = max if higher_is_better(metric) else min
-        scores = [(figures[metric], name) for name, figures in finished if metric in figures]
-        if scores:
-            score, name = best_of(scores, key=lambda pair: pair[0])
-            # By how many jobs have finished, so that a sweep that goes on has a later figure.
-            journal.metrics({f"best_{metric}": score}, len(scores))
-            journal.tags({"best_run": name})
-            return
-
-
-def _parent(journal: Journal) -> str | None:
-    first = journal.first
-    return first.content.get("tags", {}).get(PARENT_TAG) if first else None
+def _sum_up(journal: Journal, summary: SweepSummary, out: Path, key: str) -> None:
+    files, figure, results = summary.write(out, key)
+    finished = [job for job in results if job.status == "FINISHED"]
+    if figure is not None:
+        best = finished[0]
+        # By how many jobs have finished, so that a sweep that goes on has a later figure.
+        journal.metrics({f"best_{figure}": best.figures[figure]}, len(finished))
+        journal.tags({"best_run": best.name})
+        if best.run_id:
+            journal.tags({"best_run_id": best.run_id})
+    for file in files:
+        journal.artifact(file, anew=True)

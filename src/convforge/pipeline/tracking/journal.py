@@ -182,9 +182,12 @@ class Journal:
         """What is known of the run only now."""
         self.append("tags", {"tags": dict(tags)})
 
-    def artifact(self, path: Path, folder: str = "") -> None:
-        """A file of the run, to be kept under `folder`."""
-        self.append("artifact", {"path": self._keep(path, shutil.copy2), "folder": folder})
+    def artifact(self, path: Path, folder: str = "", *, anew: bool = False) -> None:
+        """A file of the run, to be kept under `folder`; `anew` where it may have changed since."""
+        content = {"path": self._keep(path, shutil.copy2), "folder": folder}
+        if anew:
+            self._repeated.discard(_identity("artifact", content))
+        self.append("artifact", content)
 
     def model(self, path: Path) -> None:
         """The folder of the trained model."""

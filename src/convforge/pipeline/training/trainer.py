@@ -30,6 +30,7 @@ from convforge.pipeline.training.feed import Feed
 from convforge.pipeline.training.objective import targets_of, training_loss, training_metrics
 from convforge.pipeline.training.optimization import build_optimizer, make_optimizer
 from convforge.pipeline.training.out_of_memory import translate_memory_errors
+from convforge.pipeline.training.pruning import Pruning, Trial
 from convforge.pipeline.training.resume.checkpoints import Checkpoint, Checkpoints, Position
 from convforge.pipeline.training.resume.signals import stop_requests
 from convforge.pipeline.training.resume.state import capture, restore
@@ -110,10 +111,12 @@ class Trainer:
         progress: Progress,
         after_epoch: Callable[[], None],
         checkpoints: Checkpoints,
+        trial: Trial | None = None,
     ) -> Trainer:
         """Train for all epochs, recording each in the table `history` and in `journal`.
 
-        Goes on from the newest of `checkpoints`, and leaves the last state there.
+        Goes on from the newest of `checkpoints`, and leaves the last state there. A `trial` of a
+        search is told of every epoch.
 
         Returns:
             The run as trained, on one device.
@@ -121,6 +124,7 @@ class Trainer:
         Raises:
             DivergenceError: the loss is not finite; its model has the weights from before that.
             InputError: there is not enough memory for a batch.
+            PrunedError: the search has given up the trial.
             KeyboardInterrupt: a signal asked for an end, and the state is saved.
         """
         self.compile()
@@ -135,6 +139,7 @@ class Trainer:
             largest_loss=self.settings.trainer.largest_loss,
         )
         record = EpochRecord(state, history, journal, after_epoch)
+        pruning = Pruning(state, trial, self.settings.trainer.epochs)
         if start is None:
             # A full disk shows now, and not in an hour.
             checkpoints.save(state.checkpoint(self.trainable))
@@ -142,11 +147,12 @@ class Trainer:
             self._go_on(start, progress)
         try:
             with translate_damage_errors(), self._translate_memory_errors():
-                self._fit(state, start, record, checkpoints, progress)
+                self._fit(state, start, record, pruning, checkpoints, progress)
         except DivergedError as error:
             raise self._explained(error, checkpoints) from error
         finally:
             checkpoints.wait()
+        pruning.check()
         if start is None or start.position != state.position:
             checkpoints.save(state.checkpoint(self.trainable))
         return self._on_one_device()
@@ -202,6 +208,7 @@ class Trainer:
         state: RunState,
         start: Checkpoint | None,
         record: EpochRecord,
+        pruning: Pruning,
         checkpoints: Checkpoints,
         progress: Progress,
     ) -> None:
@@ -242,11 +249,12 @@ class Trainer:
             ending = EarlyStopping(
                 state, monitor=monitor, patience=early.patience, min_delta=early.min_delta
             )
-            callbacks.append(ending)
+            callbacks += [ending, pruning]
             if start is not None and step:
                 callbacks.append(RestoredMetrics(start.arrays))
             for position, end in self._parts(state.position):
-                if ending.is_due:  # Of a run that was killed after its last epoch.
+                # Of a run that was killed after its last epoch.
+                if ending.is_due or pruning.is_due:
                     break
                 self.trainable.fit(
                     self.distribution.batches(feed.training(position)),

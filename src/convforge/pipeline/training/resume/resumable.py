@@ -21,7 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from convforge.errors import DivergenceError, InputError
+from convforge.errors import DivergenceError, InputError, PrunedError
 from convforge.pipeline.filesystem import checksum
 from convforge.pipeline.filesystem.atomic_file import write_text
 from convforge.pipeline.filesystem.lock import BusyError, hold, is_held
@@ -63,7 +63,7 @@ def resumable_run(
     """The run of this config, data and backend, for this process alone.
 
     It is forgotten when the block ends well, or by a DivergenceError, which the same command would
-    meet again; anything else leaves it for the next one.
+    meet again, or a PrunedError; anything else leaves it for the next one.
 
     Args:
         settings: of the run.
@@ -104,7 +104,7 @@ def resumable_run(
         try:
             yield ResumableRun(own, str(record["key"]), begun, other_code)
         except BaseException as error:
-            if isinstance(error, DivergenceError) or not any(own.glob("*/")):
+            if isinstance(error, (DivergenceError, PrunedError)) or not any(own.glob("*/")):
                 _empty(own)
             raise
         if _at_exit:
@@ -209,6 +209,7 @@ def _config(settings: Settings) -> dict[str, Any]:
     """What makes the weights what they are."""
     config = settings.model_dump(mode="json", by_alias=True)
     del config["tracking"], config["trainer"]["checkpoint"], config["trainer"]["input_threads"]
+    del config["evaluate"]
     # A job that starts again may get other machines.
     for key in ("address", "coordinator", "patience", "rank", "retries"):
         config["distribute"].pop(key, None)

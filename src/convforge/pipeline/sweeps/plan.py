@@ -1,0 +1,165 @@
+"""What a sweep is to run, worked out before its first job: all combinations, or a search."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from convforge.errors import InputError
+from convforge.pipeline.composition import (
+    is_hydras,
+    parsed_overrides,
+    search_settings,
+    sweep_jobs,
+)
+from convforge.pipeline.metrics import higher_is_better, metrics_of, monitored
+from convforge.pipeline.settings.nearest import nearest
+from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.settings.search import SearchSettings
+from convforge.pipeline.sweeps.search_space import SearchSpace
+from convforge.pipeline.sweeps.study import check_installed
+
+# What a search may be given more of, and be the same.
+_AMOUNTS = {"n_trials", "n_jobs"}
+
+
+@dataclass(frozen=True)
+class Search:
+    """The part of a plan that only a search has."""
+
+    settings: SearchSettings
+    space: SearchSpace
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """A sweep before it begins.
+
+    Args:
+        overrides: as given.
+        jobs: the overrides of every job; of a search, those that show whether its values are
+            allowed.
+        swept: the choices of each key that has any, as given.
+        search: where there is one.
+    """
+
+    overrides: Sequence[str]
+    jobs: Sequence[Sequence[str]]
+    swept: Mapping[str, str]
+    search: Search | None
+
+    @property
+    def count(self) -> int:
+        """How many jobs there will be."""
+        return self.search.settings.n_trials if self.search else len(self.jobs)
+
+    @property
+    def naming_keys(self) -> list[str]:
+        """The keys whose values differ between the jobs; all of them where none does."""
+        if self.search:
+            return list(self.search.space.domains)
+        values = defaultdict(set)
+        for job in self.jobs:
+            for override in job:
+                values[key_of(override)].add(override)
+        return [key for key, seen in values.items() if len(seen) > 1] or list(values)
+
+    @property
+    def identity(self) -> list[str]:
+        """What a stopped sweep is found again by: a search may go on for longer."""
+        if not self.search:
+            return list(self.overrides)
+        others = [item for item in self.overrides if not item.startswith(("hydra.sw", "hydra/sw"))]
+        return [*others, json.dumps(self.search.settings.model_dump(mode="json", exclude=_AMOUNTS))]
+
+    def searching(self, settings: SearchSettings) -> SweepPlan:
+        """The same with these settings of its search."""
+        assert self.search is not None
+        return replace(self, search=replace(self.search, settings=settings))
+
+    @property
+    def command(self) -> str:
+        """How one repeats it."""
+        return shlex.join(["convforge", "train", "-m", *self.overrides])
+
+
+def plan_sweep(root: Path, overrides: Sequence[str], own: DictConfig) -> SweepPlan:
+    """The plan of a multirun with `overrides`, `own` being Hydra's part of the config.
+
+    Raises:
+        InputError: a wrong override, choice or setting of the search.
+    """
+    asked = search_settings(own)
+    if asked is None:
+        jobs = sweep_jobs(root, overrides)
+        space = SearchSpace.of(parsed_overrides(root, overrides))
+        return SweepPlan(overrides, jobs, space.written, None)
+    check_installed()
+    config = [item for item in overrides if not is_hydras(item)]
+    space = SearchSpace.of(parsed_overrides(root, config))
+    if not space.domains:
+        raise InputError(
+            "hydra/sweeper=optuna has nothing to search: give KEY=interval(…), choice(…), range(…) "
+            "or a list"
+        )
+    basic = str(own.launcher.get("_target_")).endswith(".BasicLauncher")
+    if asked.n_jobs > 1 and basic:
+        raise InputError(
+            f"hydra.sweeper.n_jobs={asked.n_jobs} is not allowed: give 1, or a launcher that runs "
+            "several jobs at once, as hydra/launcher=joblib"
+        )
+    return SweepPlan(overrides, space.probes(), space.written, Search(asked, space))
+
+
+def searched_by(search: Search, jobs: Sequence[Settings], validates: bool) -> SearchSettings:
+    """The settings of the search with its figure and direction, which `jobs` must have.
+
+    Args:
+        search: as asked for.
+        jobs: its probes.
+        validates: whether there are validation images.
+
+    Raises:
+        InputError: an epoch has no such figure, or trials cannot be pruned on several machines.
+    """
+    asked = search.settings
+    for job in jobs:
+        figures = epoch_figures(job, validates=validates)
+        figure = asked.figure or monitored(job.trainer.checkpoint.monitor, figures)
+        if figure not in figures:
+            key = "hydra.sweeper.figure" if asked.figure else "trainer.checkpoint.monitor"
+            raise InputError(
+                f"{key}={figure} is not allowed: give one of {', '.join(figures)}"
+                f"{nearest(figure, list(figures))}"
+            )
+        name = job.distribute.name
+        if name == "processes":
+            raise InputError(
+                "hydra/sweeper=optuna is not allowed with distribute=processes, each of which "
+                "would search: give distribute=ray or none"
+            )
+        if name == "ray" and asked.pruner.name != "none":
+            raise InputError(
+                f"hydra/sweeper/pruner={asked.pruner.name} is not allowed with distribute=ray: "
+                "give none"
+            )
+    direction = asked.direction or ("maximize" if higher_is_better(figure) else "minimize")
+    return asked.model_copy(update={"figure": figure, "direction": direction})
+
+
+def epoch_figures(settings: Settings, *, validates: bool) -> Collection[str]:
+    """The figures that every epoch of a run will have."""
+    table = metrics_of(settings.loss.name, regression=bool(settings.predicted_numbers))
+    names = ["loss", *(metric.name for metric in table if metric.in_training)]
+    return names + [f"val_{name}" for name in names if validates]
+
+
+def key_of(override: str) -> str:
+    """The key of an override, with its prefix."""
+    return override.partition("=")[0]
