@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ class _Scale:
     Args:
         names: of values that are no numbers, in the order of their places; None for numbers.
         log: whether the axis is logarithmic.
-        whole: whether all numbers are whole.
+        numbers: those that there are, in order.
     """
 
     names: list[str] | None
@@ -105,6 +106,13 @@ class _Scale:
             return 0.0, float(len(self.names) - 1)
         return self.numbers[0], self.numbers[-1]
 
+    @property
+    def few(self) -> bool:
+        """Whether each number can stand beside the axis: as one gives them, not as drawn."""
+        shares = [self.share(repr(number)) for number in self.numbers]
+        short = all(len(f"{number:g}") <= 6 for number in self.numbers)
+        return short and all(after - before > 0.06 for before, after in pairwise(shares))
+
     def set_up(self, axes: Axes, which: str, key: str) -> None:
         axis = getattr(axes, f"{which}axis")
         getattr(axes, f"set_{which}label")(key, parse_math=False)
@@ -119,7 +127,7 @@ class _Scale:
             return
         if self.log:
             getattr(axes, f"set_{which}scale")("log")
-        if len(self.numbers) <= 8:
+        if self.few:
             axis.set_ticks(self.numbers, [f"{number:g}" for number in self.numbers])
             axis.set_minor_formatter(NullFormatter())
 
@@ -234,7 +242,7 @@ def _marks(scale: _Scale) -> list[tuple[float, str]]:
     """Labels of an axis, and where they stand from 0 to 1."""
     if scale.names is not None:
         return [(scale.share(name), _short(name)) for name in scale.names]
-    if len(scale.numbers) <= 8:
+    if scale.few:
         return [(scale.share(repr(number)), f"{number:g}") for number in scale.numbers]
     low, high = scale.ends
     space = np.geomspace if scale.log else np.linspace
