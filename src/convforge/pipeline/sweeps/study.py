@@ -132,6 +132,10 @@ class Study:
         assert trial.value is not None
         return trial.number, trial.value
 
+    def epochs_of(self, number: int) -> Mapping[int, float]:
+        """The figure after each epoch of a trial."""
+        return dict(self._study.trials[number].intermediate_values)
+
     def summary(self) -> str:
         """How many trials there were, by what became of them.
 
