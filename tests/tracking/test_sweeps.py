@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 from convforge.pipeline import cli
 from convforge.pipeline.progress import Progress, Verbosity
 from convforge.pipeline.settings.tracking import MLflowTracking
-from convforge.pipeline.sweeps.parent_run import sweep_parent
+from convforge.pipeline.sweeps.parent_run import SweepSummary, sweep_parent
 from convforge.pipeline.tracking.journal import PARENT_TAG, Journal
 from convforge.pipeline.tracking.mlflow_client import open_client
+from convforge.pipeline.training.resume.resumable import ResumableRun
 
 # One step of one epoch of each.
 SHORT = (
@@ -55,9 +57,10 @@ def test_the_best_job_of_a_regression_is_the_one_with_the_smallest_error(tmp_pat
         parent_run=None, patience=5,
     )  # fmt: skip
     quiet = Progress(Verbosity.QUIET)
-    choices = ["optimizer.learning_rate=0.1,0.01"]
-    of = (settings, tmp_path, tmp_path / "sweep", choices, 2, quiet)
-    with sweep_parent(*of, key="parent", has_begun=False, other_code=None):
+    swept = {"optimizer.learning_rate": "0.1,0.01"}
+    summary = SweepSummary("optimizer.learning_rate=0.1,0.01", "convforge …", swept, count=2)
+    sweep = ResumableRun(tmp_path, "parent", has_begun=False)
+    with sweep_parent(settings, tmp_path, sweep, tmp_path / "sweep", summary, quiet):
         for name, error in (("far", 20.0), ("near", 5.0)):
             (tmp_path / "sweep" / name).mkdir()
             child = Journal(tmp_path / "sweep" / name)
@@ -96,10 +99,37 @@ def test_a_sweep_is_a_parent_with_named_children_and_touches_no_file_of_dvcs(
     assert parent.data.metrics["best_val_accuracy"] == best
     by_name = {child.info.run_name: child for child in children}
     assert by_name[parent.data.tags["best_run"]].data.metrics["val_accuracy"] == best
+    assert parent.data.tags["best_run_id"] == by_name[parent.data.tags["best_run"]].info.run_id
+    assert parent.data.params == dict(choice.split("=") for choice in choices)
 
     (sweep,) = (project / "outputs" / "sweeps").iterdir()
     assert len(list(sweep.glob("*/model/model.keras"))) == 4
+    _assert_its_table_is_that_of(children, parent, sweep)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def _assert_its_table_is_that_of(children: list[Any], parent: Any, sweep: Path) -> None:
+    """A row for each job, the best first, and in the parent's files."""
+    with (sweep / "jobs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    scores = [float(row["val_accuracy"]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    runs = {child.info.run_id: child for child in children}
+    assert {row["run_id"] for row in rows} == set(runs)
+    for row in rows:
+        run = runs[row["run_id"]]
+        assert row["status"] == "FINISHED"
+        assert row["optimizer"] == run.data.params["optimizer.name"]
+        assert row["optimizer.learning_rate"] == run.data.params["optimizer.learning_rate"]
+        assert float(row["val_loss"]) == run.data.metrics["val_loss"]
+        assert 0 < float(row["seconds"]) < 600
+    page = (sweep / "jobs.md").read_text()
+    assert f"    {parent.data.tags['convforge.command']}\n" in page
+    assert parent.data.tags["convforge.command"].startswith("convforge train -m model=softmax_lin")
+    assert all(row["run_id"] in page for row in rows)
+    client = open_client(f"sqlite:///{sweep.parents[2]}/mlflow.db", print)
+    names = {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
+    assert names == {"jobs.csv", "jobs.md", "jobs.png"}
 
 
 def test_a_sweep_whose_jobs_fail_ends_its_parent_and_them_as_failed(

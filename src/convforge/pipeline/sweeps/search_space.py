@@ -160,4 +160,5 @@ def _range(override: Override) -> Domain:
 
 
 def _written(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.12g}"
+    # With its point, so that a key whose numbers are whole refuses an interval of others.
+    return str(value)

@@ -119,7 +119,8 @@ class Study:
         """Whether each of several trials has failed, and no search will help."""
         from optuna.trial import TrialState
 
-        states = [trial.state for trial in self._study.get_trials(deepcopy=False)]
+        trials = self._study.get_trials(deepcopy=False)
+        states = [trial.state for trial in trials if trial.state.is_finished()]
         return len(states) > 2 and set(states) == {TrialState.FAIL}
 
     def best(self) -> tuple[int, float] | None:
