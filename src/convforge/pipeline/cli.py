@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from convforge import __version__
 from convforge.pipeline.commands import (
+    completion,
     compose,
     evaluate,
     explain,
@@ -56,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 2 for a user's mistake, 130 for Ctrl-C.
     """
-    parser = _parser()
+    parser, words = _parser(), list(sys.argv[1:] if argv is None else argv)
+    if completion.is_asked_for(words):
+        return run_guarded(lambda: completion.complete(words, _commands_of(parser)))
     arguments, left = parser.parse_known_args(argv)
     # argparse takes one run of positional arguments: overrides after an option are left over.
     if any(item.startswith("-") for item in left) or (left and "overrides" not in arguments):
@@ -82,6 +85,15 @@ def _parser() -> argparse.ArgumentParser:
     for command in _COMMANDS:
         command.add(commands)
     return parser
+
+
+def _commands_of(parser: argparse.ArgumentParser) -> dict[str, bool]:
+    """Whether a command takes overrides, by its name."""
+    (commands,) = (action.choices for action in parser._actions if isinstance(action.choices, dict))
+    return {
+        name: any(action.dest == "overrides" for action in each._actions)
+        for name, each in commands.items()
+    }
 
 
 if __name__ == "__main__":

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import io
+import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +16,14 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
+from hydra.core.plugins import Plugins
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
     MissingConfigException,
     OverrideParseException,
 )
+from hydra.plugins.completion_plugin import CompletionPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -189,6 +194,44 @@ def hydra_config(root: Path, overrides: Sequence[str]) -> DictConfig:
         return _compose(root, own, with_hydra=True).hydra
     except _REFUSALS as error:
         raise explain(error, root, own) from error
+
+
+def hydra_info(root: Path, overrides: Sequence[str], part: str) -> str:
+    """What Hydra's `--info` says of the config with `overrides`.
+
+    It writes through a log, which the config switches off, and which turns a pipe that closes into
+    tracebacks; so it is caught here.
+
+    Args:
+        root: the project's folder.
+        overrides: of one job.
+        part: all, config, defaults, defaults-tree, plugins or searchpath.
+
+    Raises:
+        InputError: a wrong key or value.
+    """
+    caught, log = io.StringIO(), logging.getLogger()
+    handlers, level = list(log.handlers), log.level
+    try:
+        with initialize_config_dir(str(root / "conf"), version_base="1.3"):
+            # Those that are there would say it too.
+            log.handlers = []
+            with redirect_stdout(caught):
+                GlobalHydra.instance().hydra.show_info(part, CONFIG_NAME, list(overrides))
+    except _REFUSALS as error:
+        raise explain(error, root, overrides) from error
+    finally:
+        log.handlers, log.level = handlers, level
+    return caught.getvalue()
+
+
+@contextmanager
+def completions(root: Path) -> Iterator[Mapping[str, CompletionPlugin]]:
+    """Hydra's completion of overrides, by shell: bash, fish, zsh."""
+    with initialize_config_dir(str(root / "conf"), version_base="1.3"):
+        plugins = Plugins.instance().discover(CompletionPlugin)
+        loader = GlobalHydra.instance().config_loader()
+        yield {plugin.provides(): plugin(loader) for plugin in plugins}
 
 
 def is_hydras(override: str) -> bool:
