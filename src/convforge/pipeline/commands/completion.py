@@ -38,9 +38,7 @@ def complete(words: Sequence[str], takes_overrides: Mapping[str, bool]) -> None:
     action, _, shell = rest[0].partition("=") if len(rest) == 1 else ("", "", "")
     if action not in _ACTIONS:
         given = " ".join(rest) or "nothing"
-        raise InputError(
-            f"-sc {given} is not allowed: give install=bash (fish, zsh) or uninstall=…"
-        )
+        raise InputError(f"-sc {given} is not allowed: give install=bash, or fish, zsh")
     if action == "query":
         # Whatever is wrong with the line, the shell must not show it in the middle of typing.
         with suppress(InputError):
