@@ -118,6 +118,10 @@ def test_a_space_without_values_is_refused(choices: str, said: str) -> None:
             ["hydra.sweeper.n_jobs=2"],
             "hydra.sweeper.n_jobs=2 is not allowed: give 1, or a launcher",
         ),
+        (
+            ["distribute=ray"],
+            "hydra/sweeper/pruner=median is not allowed with distribute=ray: give",
+        ),
         (["distribute=processes"], "hydra/sweeper=optuna is not allowed with distribute=processes"),
         (
             ["trainer.batch_size=interval(8,64)"],
@@ -144,6 +148,18 @@ def test_a_search_without_a_sweep_is_refused(
 ) -> None:
     assert cli.main(["train", OPTUNA, "seed=1"]) == 2
     assert "hydra/sweeper is for the jobs of a sweep: add -m" in capfd.readouterr().err
+
+
+def test_the_folder_of_another_search_is_refused(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("optuna")
+    (project / "mine").mkdir()
+    (project / "mine" / "optuna.journal").touch()
+    folder = "hydra.sweep.dir=mine"
+    assert cli.main(["train", "-q", "-m", OPTUNA, folder, "seed=0,1", *SMALL]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "optuna.journal is another search's: remove it, or give another hydra.swe" in line
 
 
 def test_without_optuna_a_search_says_what_to_install(

@@ -50,7 +50,7 @@ from convforge.pipeline.stages.train import (
 from convforge.pipeline.sweeps.parent_run import SweepSummary, sweep_parent
 from convforge.pipeline.sweeps.plan import SweepPlan, key_of, plan_sweep, searched_by
 from convforge.pipeline.sweeps.search import VERBOSITY, progress_of_sweep
-from convforge.pipeline.sweeps.study import Study, StudyTrial, command_of
+from convforge.pipeline.sweeps.study import Study, StudyTrial, check_new, command_of
 from convforge.pipeline.tracking.journal import PARENT_TAG, Journal
 from convforge.pipeline.tracking.store import store_of
 from convforge.pipeline.training.resume.resumable import has_stopped_run, resumable_sweep
@@ -124,6 +124,8 @@ def _sweep(
         more = [f"hydra.sweep.dir='{sweep.folder}'"]
         asked = plan.search.settings if plan.search else None
         if asked is not None:
+            if not sweep.has_begun:
+                check_new(sweep.folder)
             more.append(f"hydra.sweeper.figure={asked.figure}")
             more.append(f"hydra.sweeper.direction={asked.direction}")
         summary = SweepSummary(
@@ -229,7 +231,9 @@ def _job(config: DictConfig) -> float | None:
         data = prepared(settings.data, root, progress)
         if figures is None:
             progress.say(f"train: {label.name} → {out}")
-            figures = train(settings, data, out, root, progress, label, run_report, trial)
+            # Processes of a cluster do not prune: they would have to agree.
+            told = None if settings.distribute.name == "ray" else trial
+            figures = train(settings, data, out, root, progress, label, run_report, told)
         else:
             progress.say(f"train: {label.name} has finished in {out}")
         if settings.evaluate:

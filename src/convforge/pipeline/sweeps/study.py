@@ -33,6 +33,18 @@ def check_installed() -> None:
         raise InputError("hydra/sweeper=optuna is not installed: pip install 'convforge[sweep]'")
 
 
+def check_new(folder: Path) -> None:
+    """Refuse a folder that has the study of another search, whose trials would count.
+
+    Raises:
+        InputError: names the file.
+    """
+    if (folder / _FILE).exists():
+        raise InputError(
+            f"{folder / _FILE} is another search's: remove it, or give another hydra.sweep.dir"
+        )
+
+
 @dataclass(frozen=True)
 class Job:
     """A trial to be run: the job of its number, with these values of what is searched."""
