@@ -1,7 +1,9 @@
 """`hydra/sweeper=optuna`: the jobs of a sweep as trials of Optuna.
 
 Not the package hydra-optuna-sweeper: its release 1.3.0 needs optuna < 3, whose storage does not
-work with the SQLAlchemy that MLflow brings, and it neither prunes nor goes on after a stop.
+work with the SQLAlchemy that MLflow brings. Nor hydra-optuna-mlflow-sweeper 0.1.3, which takes a
+newer one: it has a parent run of its own in MLflow, which a server that is down would stop, and
+trains every trial to its end.
 
 Hydra imports whatever lies in the namespace package `hydra_plugins`, so Optuna itself is imported
 when a search begins.
