@@ -501,7 +501,10 @@ def test_hydras_ways_to_write_choices_are_expanded(
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("seed=interval(0,3)", "an interval is for a sweeper that searches; give a list, choice"),
+        (
+            "seed=interval(0,3)",
+            "an interval is for a search; add hydra/sweeper=optuna, or give a list, choice",
+        ),
         ("model=glob(x*)", "model=glob(x*) fits no option of model"),
         ("seed=glob(*)", "seed=glob(*) fits no option of seed"),
     ],
