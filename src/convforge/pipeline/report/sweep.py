@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 # Values that are this many times apart are shown on a logarithmic axis.
 _WIDE = 20.0
+# Of an axis' height, what lines through the same value of it share.
+_FAN = 0.05
 # Letters of a value beside an axis.
 _LONGEST = 24
 
@@ -202,7 +204,12 @@ def _parallel(
     order = sorted(points, key=lambda point: point.figure, reverse=not higher)
     for number, point in enumerate(order):
         last = (np.clip(point.figure, low, high) - low) / (high - low)
-        heights = [scale.share(point.values[key]) for key, scale in scales.items()]
+        # Lines through the same few values lie beside one another.
+        beside = _FAN * (number / len(order) - 0.5)
+        heights = [
+            scale.share(point.values[key]) + (beside if scale.names or scale.few else 0.0)
+            for key, scale in scales.items()
+        ]
         axes.plot(
             places,
             [*heights, 1 - last if not higher else last],
