@@ -40,7 +40,7 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     from convforge.pipeline.export.export import export
-    from convforge.pipeline.prediction.model_reference import model_folder
+    from convforge.pipeline.tracking.model_reference import model_folder
 
     import_quietly("keras", "tensorflow")
     with model_folder(arguments.model) as folder:

@@ -41,8 +41,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the command; ends with 1 where some images could not be read, the rest being told."""
     if arguments.top < 1:
         raise InputError(f"--top={arguments.top} is not allowed: give a number ≥ 1")
-    from convforge.pipeline.prediction.model_reference import model_folder
     from convforge.pipeline.prediction.predict import predict
+    from convforge.pipeline.tracking.model_reference import model_folder
 
     progress = progress_of(arguments)
     with model_folder(arguments.model) as folder:

@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    from convforge.pipeline.prediction.model_reference import store_uri
+    from convforge.pipeline.tracking.model_reference import store_uri
     from convforge.pipeline.tracking.registry import check_names, find_run, register
 
     check_names(arguments.name, arguments.alias)

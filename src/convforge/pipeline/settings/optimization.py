@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
 from convforge.geometry import ArgumentError
 from convforge.pipeline.settings.group import Group
+from convforge.pipeline.settings.patterns import check_patterns
 
 
 class _GradientDescent(Group):
@@ -68,20 +67,6 @@ class RMSpropSettings(_GradientDescent):
     rho: _Share
     momentum: _Share
     epsilon: _Positive
-
-
-def check_patterns(argument: str, patterns: Iterable[str]) -> None:
-    """Refuse what is no regular expression.
-
-    Raises:
-        ArgumentError: naming the pattern and what is wrong with it.
-    """
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            allowed = f"a regular expression ({error})"
-            raise ArgumentError(argument, pattern, allowed) from error
 
 
 Factors: TypeAlias = dict[str, Annotated[float, Field(ge=0)]]

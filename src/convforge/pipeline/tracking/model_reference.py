@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from convforge.errors import InputError
 from convforge.pipeline.composition import compose_config, settings_of
@@ -18,30 +19,33 @@ from convforge.pipeline.tracking.store import given_uri, store_of, use_store
 
 _RUN_ID = re.compile("[0-9a-f]{32}")
 _ADDRESS = re.compile("(runs|models):/")
+# By its version or an alias; else `models:/` stands before the model's own id.
+_VERSION = re.compile("models:/[^/@]+[/@][^/@]+")
 # A run's model, whatever it is called there.
 _OF_RUN = re.compile(f"runs:/({_RUN_ID.pattern})(/model)?")
 
 
 @contextmanager
-def model_folder(reference: str) -> Iterator[Path]:
+def model_folder(reference: str, uri: str | None = None) -> Iterator[Path]:
     """The path of a model, downloaded for as long as the block lasts where MLflow keeps it.
 
     Args:
         reference: the folder of a run or a model, a `.keras` file with its card beside it, the id
             of a run, `runs:/…`, or `models:/NAME/VERSION` or `models:/NAME@ALIAS`.
+        uri: of the store that MLflow keeps it in; None is that of `store_uri`.
 
     Raises:
         InputError: MLflow has no such model, or cannot be asked.
     """
-    address = _address(reference)
+    address = address_of(reference)
     if address is None:
         yield Path(reference)
         return
     with tempfile.TemporaryDirectory(prefix="convforge-") as folder:
-        yield _download(address, reference, Path(folder))
+        yield _download(address, reference, Path(folder), uri or store_uri())
 
 
-def _address(reference: str) -> str | None:
+def address_of(reference: str) -> str | None:
     """As MLflow writes it; None for a path."""
     if _ADDRESS.match(reference):
         return reference
@@ -50,8 +54,7 @@ def _address(reference: str) -> str | None:
     return None
 
 
-def _download(address: str, reference: str, folder: Path) -> Path:
-    uri = store_uri()
+def _download(address: str, reference: str, folder: Path, uri: str) -> Path:
     use_store(uri)
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -65,6 +68,49 @@ def _download(address: str, reference: str, folder: Path) -> Path:
     except (MlflowException, OSError) as error:
         said = str(error).strip().splitlines()
         raise InputError(f"{reference} is not in {uri}: {said[0] if said else error!r}") from error
+
+
+class Identity(NamedTuple):
+    """What a model is called that stays the same when an alias moves, and the run that made it."""
+
+    name: str
+    run_id: str | None
+
+
+def identity_in_store(address: str, uri: str) -> Identity:
+    """Which model `address` of `address_of` stands for just now.
+
+    Its name is the id of the run that made it, where it has one and is that run's only model.
+
+    Raises:
+        InputError: the store has no such model, or cannot be asked.
+    """
+    run = _OF_RUN.fullmatch(address)
+    if run:
+        return Identity(run[1], run[1])
+    if _VERSION.fullmatch(address) is None:
+        run = re.match(f"runs:/({_RUN_ID.pattern})/", address)
+        return Identity(address, run[1] if run else None)
+    use_store(uri)
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    client = mlflow.MlflowClient()
+    name, sign, version = re.split("([/@])", address.removeprefix("models:/"), maxsplit=1)
+    try:
+        if sign == "@":
+            found = client.get_model_version_by_alias(name, version)
+        elif version == "latest":
+            versions = client.search_model_versions(f"name = '{name}'")
+            if not versions:
+                raise InputError(f"the model {name} has no version")
+            found = max(versions, key=lambda each: int(each.version))
+        else:
+            found = client.get_model_version(name, version)
+    except (MlflowException, OSError) as error:
+        said = str(error).strip().splitlines()
+        raise InputError(f"it is not in {uri}: {said[0] if said else error!r}") from error
+    return Identity(found.run_id or f"models:/{name}/{found.version}", found.run_id or None)
 
 
 def store_uri() -> str:
