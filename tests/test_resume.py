@@ -34,6 +34,7 @@ from convforge.pipeline.training.resume.resumable import (
     ResumableRun,
     resumable_run,
     resumable_sweep,
+    source_of_stopped_run,
 )
 from convforge.serving.predictor import load_predictor
 
@@ -60,10 +61,9 @@ STEPS = 5  # Of an epoch: 250 digits in batches of 50.
 class StoppedProgress(Progress):
     """Sends a signal to this process after so many iterations."""
 
-    def __init__(self, after: int, number: int = signal.SIGTERM) -> None:
-        super().__init__(Verbosity.QUIET)
+    def __init__(self, after: int, verbosity: Verbosity = Verbosity.QUIET) -> None:
+        super().__init__(verbosity)
         self._left = after
-        self._number = number
 
     def task(self, *arguments: Any, **options: Any) -> Any:
         manager = super().task(*arguments, **options)
@@ -78,7 +78,7 @@ class StoppedProgress(Progress):
                     advance(steps, figures)
                     progress._left -= 1
                     if not progress._left:
-                        os.kill(os.getpid(), progress._number)
+                        os.kill(os.getpid(), signal.SIGTERM)
 
                 task.advance = counted  # type: ignore[method-assign]
                 return task
@@ -180,6 +180,65 @@ def test_a_stopped_run_of_adam_that_ends_early_goes_on_exactly_too(
     assert same(tmp_path / "run", tmp_path / "whole")
 
 
+# Parts of a batch, weights of another model, of classes, and a layer that is held.
+VOCABULARY = (
+    *("trainer.batch_size=25", "trainer.accumulate=2", "trainer.start_from=source/model"),
+    *("trainer.freeze=[conv1]", "loss.class_weights=balanced"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["input", "step"])
+def test_a_stopped_run_in_parts_from_anothers_weights_goes_on_exactly_without_them(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path, whole: Path, place: str
+) -> None:
+    shutil.copytree(whole, tmp_path / "source")
+    settings = compose(*NET, "tracking=none", f"augment.place={place}", *VOCABULARY)
+    train(settings, digits, tmp_path / "whole", tmp_path, QUIET)
+    assert not same(tmp_path / "whole", whole)
+    for iterations in (STEPS + 2, STEPS):
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, digits, tmp_path / "run", tmp_path, StoppedProgress(iterations))
+        shutil.rmtree(tmp_path / "run")
+        shutil.rmtree(tmp_path / "source", ignore_errors=True)
+    train(settings, digits, tmp_path / "run", tmp_path, QUIET)
+    assert same(tmp_path / "run", tmp_path / "whole")
+    reports = [(tmp_path / run / "started_from.json").read_text() for run in ("run", "whole")]
+    assert reports[0] == reports[1]
+
+
+@pytest.mark.slow
+def test_a_stopped_run_goes_on_without_its_source_and_begins_anew_from_another(
+    compose: Callable[..., Settings], linear: Settings, digits: Path, tmp_path: Path, capfd: Any
+) -> None:
+    for seed in (0, 1):
+        other = linear.model_copy(update={"seed": seed})
+        train(other, digits, tmp_path / f"source{seed}", tmp_path, QUIET)
+    source = (tmp_path / "source0").rename(tmp_path / "source")
+    started = (*LINEAR, "tracking=none", "trainer.start_from=source", *VOCABULARY[:2])
+    settings = compose(*started, "loss.class_weights=balanced")
+    train(settings, digits, tmp_path / "whole", tmp_path, QUIET)
+
+    def stop(iterations: int) -> str:
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, digits, tmp_path / "run", tmp_path, StoppedProgress(iterations, said))
+        return str(capfd.readouterr().err)
+
+    said = Verbosity.NORMAL
+    assert "starts from source (weights of epoch 3, the last): 2 of 2 variables" in stop(STEPS + 2)
+    kept = source.rename(tmp_path / "elsewhere")
+    assert "starts from" not in stop(1), "the checkpoint has them"
+    (tmp_path / "source1").rename(source)
+    anew = stop(2)
+    assert re.search("begins anew: the weights of trainer.start_from [0-9a-f]{12} → ", anew)
+    assert "starts from source (weights of epoch 3" in anew
+    shutil.rmtree(source)
+    kept.rename(source)
+    train(settings, digits, tmp_path / "run", tmp_path, Progress())
+    assert "goes on after epoch 1 of 3 and 3 of 5 iterations" in capfd.readouterr().err
+    assert same(tmp_path / "run", tmp_path / "whole")
+
+
 def test_other_settings_begin_anew_and_the_changed_keys_are_named(
     compose: Callable[..., Settings], linear: Settings, digits: Path, tmp_path: Path, capfd: Any
 ) -> None:
@@ -212,12 +271,17 @@ class StoppedError(Exception):
 
 
 def stopped_run(
-    settings: Settings, root: Path, digest: str = "data", progress: Progress = QUIET
+    settings: Settings,
+    root: Path,
+    digest: str = "data",
+    progress: Progress = QUIET,
+    source: str | None = None,
 ) -> ResumableRun:
     """A run that stops at its first checkpoint, with an error that says nothing of its config."""
     found = []
     try:
-        with resumable_run(settings, digest, "jax", root / "run", root, progress) as run:
+        of = (settings, digest, "jax", root / "run", root, progress, source)
+        with resumable_run(*of) as run:
             (run.folder / "newest").mkdir(exist_ok=True)
             found.append(run)
             raise StoppedError
@@ -242,6 +306,30 @@ def test_other_data_begin_anew(settings: Settings, tmp_path: Path, capfd: Any) -
     assert [run.has_begun for run in found] == [False, True, False]
     assert found[0].key == found[1].key != found[2].key
     assert "this one begins anew: data one → other" in capfd.readouterr().err
+
+
+def test_another_source_of_weights_begins_anew(
+    settings: Settings, tmp_path: Path, capfd: Any
+) -> None:
+    found = [
+        stopped_run(settings, tmp_path, progress=Progress(), source=source)
+        for source in ("one", "one", "other", None)
+    ]
+    assert [run.has_begun for run in found] == [False, True, False, False]
+    said = capfd.readouterr().err
+    assert "this one begins anew: the weights of trainer.start_from one → other" in said
+
+
+def test_a_stopped_run_knows_its_source_once_it_has_a_checkpoint(
+    compose: Callable[..., Settings], settings: Settings, tmp_path: Path
+) -> None:
+    run = stopped_run(settings, tmp_path, source="one")
+    of = (settings, "data", "jax", tmp_path)
+    assert source_of_stopped_run(*of) is None
+    (run.folder / "newest" / "00000-000000").mkdir()
+    assert source_of_stopped_run(*of) == "one"
+    assert source_of_stopped_run(compose(*NET, "seed=1"), *of[1:]) is None
+    assert source_of_stopped_run(settings, "other", *of[2:]) is None
 
 
 @pytest.fixture
@@ -667,6 +755,15 @@ def test_a_process_that_is_killed_on_its_way_out_has_one_run(
     pipeline.finish(pipeline.start("train"))
     assert pipeline.logged(), "of the one run that there is"
     assert records() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_killed_processes_in_parts_from_anothers_weights_end_as_one_that_is_not(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path, whole: Path, backend: str
+) -> None:
+    settings = compose(*NET, *VOCABULARY, f"trainer.start_from={whole}", "trainer.epochs=8")
+    _run_with_kills(settings, digits, tmp_path, backend, kills=10, seed=11)
 
 
 @pytest.mark.slow

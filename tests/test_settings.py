@@ -59,6 +59,39 @@ def test_a_config_that_is_empty_names_every_missing_key() -> None:
     assert missing == {"seed", "schema", "distribute", "tracking", *groups}
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["trainer.freeze=[konv1]"], r"trainer\.freeze='konv1' .*; did you mean conv1\?"),
+        (["trainer.freeze=['(conv']"], r"trainer\.freeze='\(conv' is not allowed: .* expression"),
+        (["trainer.freeze=[conv, '.']"], r"leave one of conv1, conv2, dense1, logits, prelu1 to"),
+        (["trainer.freeze=conv"], r"trainer\.freeze='conv': .*array"),
+        (["trainer.start_from='models:digits'"], r"trainer\.start_from='models:digits' is not"),
+        (["trainer.start_from=' '"], r"trainer\.start_from=' ' is not allowed: give null, the"),
+        (["trainer.accumulate=0"], r"trainer\.accumulate=0: .*greater than or equal to 1"),
+        (["loss.class_weights=balance"], r"class_weights='balance' .* null, balanced, or \{CLASS"),
+        (["loss.class_weights={a: -1}"], r"loss\.class_weights=\{'a': -1\} is not allowed"),
+        (["loss.class_weights={a: x}"], r"loss\.class_weights=\{'a': 'x'\} is not allowed"),
+        (
+            ["task=regression", "loss=mse", "task.drawn=[rotation]", "loss.class_weights=balanced"],
+            r"loss\.class_weights='balanced' is not allowed: give null with task=regression",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_so_is_refused_when_it_is_composed(
+    compose: Callable[..., Any], overrides: list[str], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        compose("augment.geometry.rotation=30", *overrides)
+
+
+def test_a_layer_is_frozen_by_a_pattern_found_in_its_name(compose: Callable[..., Any]) -> None:
+    assert compose().frozen == set()
+    assert compose("trainer.freeze=[conv]", "trainer.start_from=run").warnings == []
+    assert "random weights" in compose("trainer.freeze=[conv]").warnings[0]
+    assert compose("trainer.freeze=['^conv', 'relu']").frozen == {"conv1", "conv2", "prelu1"}
+
+
 def _groups(annotation: Any) -> Iterator[type]:
     """All models and dataclasses that the schema is made of."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

@@ -21,11 +21,12 @@ from convforge.pipeline.data.manifest import Manifest
 from convforge.pipeline.data.reading.stream import Stream
 from convforge.pipeline.progress import Progress, Verbosity
 from convforge.pipeline.report.scores import class_scores, target_scores
+from convforge.pipeline.settings.objective import LossSettings
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.stages.evaluate import evaluate
 from convforge.pipeline.stages.preprocess import prepared
 from convforge.pipeline.stages.train import train
-from convforge.pipeline.training.objective import EachClass, training_loss
+from convforge.pipeline.training.objective import EachClass, class_weights, training_loss
 from convforge.serving.predictor import load_predictor
 
 QUIET = Progress(Verbosity.QUIET)
@@ -69,6 +70,66 @@ def test_smoothed_labels_give_away_a_share_to_all_classes() -> None:
     loss = training_loss("cross_entropy", classes=3, label_smoothing=0.1)
     expected = -np.mean((smoothed * np.log(probabilities)).sum(1))
     assert float(loss(LABELS, LOGITS.astype("float32"))) == pytest.approx(expected, rel=1e-6)
+
+
+def _manifest(digits: Path, counts: dict[str, int]) -> Manifest:
+    manifest = Manifest.read(digits)
+    train = manifest.splits["train"].model_copy(update={"class_counts": list(counts.values())})
+    return manifest.model_copy(
+        update={"classes": list(counts), "splits": {**manifest.splits, "train": train}}
+    )
+
+
+def _weights(asked: object, manifest: Manifest) -> object:
+    return class_weights(LossSettings(name="cross_entropy", class_weights=asked), manifest)
+
+
+def test_balanced_weights_are_n_by_k_and_n_c_of_the_training_images(digits: Path) -> None:
+    manifest = _manifest(digits, {"cat": 10, "dog": 30, "bird": 60})
+    weights = _weights("balanced", manifest)
+    np.testing.assert_allclose(weights, [100 / 30, 100 / 90, 100 / 180], rtol=1e-6)
+    assert np.average(weights, weights=[10, 30, 60]) == pytest.approx(1)
+    # Of a class without training images there is nothing to count.
+    assert np.isfinite(_weights("balanced", _manifest(digits, {"a": 0, "b": 5}))).all()
+    assert _weights(None, manifest) is None
+
+
+def test_a_class_is_weighed_by_its_name_or_else_by_its_number(digits: Path) -> None:
+    manifest = _manifest(digits, {"cat": 10, "1": 30, "bird": 60, "dog": 1})
+    np.testing.assert_array_equal(_weights({"bird": 3.0, "0": 0.5}, manifest), [0.5, 1, 3, 1])
+    np.testing.assert_array_equal(_weights({"1": 2.0, "3": 4.0}, manifest), [1, 2, 1, 4])
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"brid": 2.0}, r"class_weights\.brid is not allowed: .* 0 to 2; did you mean bird\?"),
+        ({"3": 2.0}, r"no class 3, by its name or a number from 0 to 2"),
+        ({"0": 2.0, "cat": 1.0}, r"names the class cat twice"),
+        ({"cat": 0.0, "dog": 0.0, "bird": 0.0, "2": 1.0}, r"names the class bird twice"),
+        ({"cat": 0.0, "dog": 0.0}, r"leaves no training image that counts"),
+    ],
+)
+def test_weights_of_classes_that_the_data_have_not_are_refused(
+    digits: Path, asked: dict[str, float], said: str
+) -> None:
+    manifest = _manifest(digits, {"cat": 10, "dog": 30, "bird": 0})
+    with pytest.raises(InputError, match=said):
+        _weights(asked, manifest)
+
+
+@pytest.mark.parametrize("name", [*BY_HAND, "smoothed"])
+def test_a_weighted_loss_is_divided_by_the_number_of_images(name: str) -> None:
+    """L = 1/N Σ w·ℓ: by sample weights, as Keras adds them up, of each image's own loss."""
+    smoothing = 0.1 if name == "smoothed" else 0.0
+    loss = training_loss(
+        "cross_entropy" if smoothing else name, classes=3, label_smoothing=smoothing
+    )
+    weights = np.array([0.5, 2.0, 3.0])[LABELS]
+    logits = LOGITS.astype("float32")
+    single = [float(loss(LABELS[i : i + 1], logits[i : i + 1])) for i in range(3)]
+    weighted = loss(LABELS, logits, sample_weight=weights.astype("float32"))
+    assert float(weighted) == pytest.approx(float(weights @ single) / 3, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["mse", "mae", "hinge"])

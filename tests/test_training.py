@@ -30,6 +30,7 @@ from convforge.pipeline.tracking.journal import Journal
 from convforge.pipeline.training.callbacks import EarlyStopping
 from convforge.pipeline.training.optimization import build_optimizer, learning_rate, make_optimizer
 from convforge.pipeline.training.run_state import RunState
+from convforge.pipeline.training.trainer import build_trainer
 from convforge.serving.predictor import load_predictor
 
 QUIET = Progress(Verbosity.QUIET)
@@ -429,3 +430,181 @@ def test_waiting_begins_with_the_last_epoch_that_was_better(
     assert ending.is_due is ends
     state.rows = [{"accuracy": -loss} for loss in losses]
     assert EarlyStopping(state, monitor="accuracy", patience=2, min_delta=1.0).is_due is ends
+
+
+def _history(run: Path) -> list[dict[str, float]]:
+    with (run / "history.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def test_each_training_image_comes_with_its_classs_weight_and_no_other_does(
+    compose: Callable[..., Settings], digits: Path
+) -> None:
+    settings = compose(*LINEAR[:2], "loss.class_weights={3: 5, 7: 0}", "augment.place=step")
+    feed = build_trainer(settings, Manifest.read(digits), digits).feed
+    _, labels, weights = next(iter(feed.training()))
+    expected = {3: 5.0, 7: 0.0}
+    assert weights.numpy().tolist() == [expected.get(label, 1.0) for label in labels.numpy()]
+    assert set(weights.numpy()) == {0, 1, 5}
+    assert len(next(iter(feed.validation()))) == 2
+
+
+@pytest.mark.slow
+def test_class_weights_count_in_the_training_loss_alone(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path
+) -> None:
+    """Of one batch of 50 and a smaller one of 20, with weights that do not move."""
+    still = ("optimizer.learning_rate=1e-12", "schedule=constant", "trainer.epochs=1")
+    few = (*LINEAR[:2], *still, "trainer.limit_examples=70", "augment=none")
+    weights = {
+        "plain": None,
+        "none": {3: 0},
+        "twice": dict.fromkeys(range(10), 2),
+        "threes": {number: int(number == 3) for number in range(10)},
+    }
+
+    def figures_of(name: str) -> Mapping[str, float]:
+        asked = "null" if weights[name] is None else weights[name]
+        settings = compose(*few, "loss.label_smoothing=0.1", f"loss.class_weights={asked}")
+        return train(settings, digits, tmp_path / name, tmp_path, QUIET)
+
+    runs = {name: figures_of(name) for name in weights}
+    loss = {name: figures["loss"] for name, figures in runs.items()}
+    assert loss["twice"] == pytest.approx(2 * loss["plain"], rel=1e-5)
+    assert loss["none"] + loss["threes"] == pytest.approx(loss["plain"], rel=1e-5)
+    assert 0 < loss["threes"] < loss["plain"] / 3
+    for name in ("accuracy", "val_loss", "val_accuracy"):
+        assert len({figures[name] for figures in runs.values()}) == 1, name
+
+
+def _taken_apart(run: Path) -> dict[str, np.ndarray]:
+    model = load_predictor(run).model
+    return {weight.path: np.asarray(weight) for weight in model.weights}
+
+
+NORMALIZED = (
+    *SMALL_NET,
+    "augment=none",
+    "model.layers.drop1.type=batch_normalization",
+    "~model.layers.drop1.rate",
+)
+
+
+@pytest.fixture(scope="module")
+def source(
+    compose: Callable[..., Settings], digits: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of a Maxout, PReLU and batch normalisation net's run."""
+    folder = tmp_path_factory.mktemp("source")
+    train(compose(*NORMALIZED), digits, folder / "run", folder, QUIET)
+    return folder / "run"
+
+
+@pytest.mark.parametrize(
+    "precision", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
+)
+def test_a_run_starts_from_what_fits_of_another_and_holds_what_is_frozen(
+    compose: Callable[..., Settings],
+    digits: Path,
+    tmp_path: Path,
+    source: Path,
+    capfd: Any,
+    precision: str,
+) -> None:
+    """A new head of one number; batch normalisation keeps its moving statistics."""
+    settings = compose(
+        *(*NORMALIZED, "task=regression", "loss=mse", "task.drawn=[rotation]"),
+        *("augment.geometry.probability=1", "augment.geometry.rotation=30"),
+        f"trainer.start_from={source}",
+        *("trainer.freeze=[conv, drop1]", f"trainer.precision={precision}", "trainer.epochs=1"),
+    )
+    run = tmp_path / "run"
+    try:
+        train(settings, digits, run, tmp_path, Progress())
+    finally:
+        keras.config.set_dtype_policy("float32")
+    said = capfd.readouterr().err
+    assert f"starts from {source} (weights of epoch 2, the last): 11 of 13 variables" in said
+    assert "left as new: logits/kernel (other shape: 16×10 there, 16×1 here), logits/bias" in said
+    assert "not trained: conv1, conv2, drop1; " in said
+    model = load_predictor(run).model
+    before = _taken_apart(source)
+    after = {weight.path: np.asarray(weight) for weight in model.weights}
+    held = {name for name in after if name.split("/")[0] in ("conv1", "conv2", "drop1")}
+    assert {"conv1/kernel", "drop1/moving_mean", "drop1/gamma"} <= held
+    assert [name for name in held if not np.array_equal(before[name], after[name])] == []
+    assert not np.array_equal(before["dense1/kernel"], after["dense1/kernel"])
+    assert {weight.path for weight in model.trainable_weights} == {
+        *("dense1/kernel", "dense1/bias", "prelu1/alpha", "logits/kernel", "logits/bias")
+    }
+    report = json.loads((run / "started_from.json").read_text())
+    assert report["taken"] == [name for name in after if not name.startswith("logits")]
+    assert set(report["new"]) == set(report["not_used"]) == {"logits/kernel", "logits/bias"}
+    events = [json.loads(line) for line in (run / "journal.jsonl").open()]
+    tags = {key: tag for event in events for key, tag in event.get("tags", {}).items()}
+    assert tags["convforge.started_from"] == report["identity"]
+    assert len(report["identity"]) == 64
+
+
+@pytest.mark.slow
+def test_the_weights_at_the_start_are_the_sources_and_the_seeds_own(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path, source: Path
+) -> None:
+    """What does not fit is as it would be without a source, whatever building it has drawn."""
+    still = ("optimizer.learning_rate=1e-12", "schedule=constant", "optimizer.weight_decay=0")
+    other = (*SMALL_NET, *still, "model.layers.dense1.units=8")
+    plain, started = (tmp_path / name for name in ("plain", "started"))
+    train(compose(*other), digits, plain, tmp_path, QUIET)
+    train(compose(*other, f"trainer.start_from={source}"), digits, started, tmp_path, QUIET)
+    of_source, of_plain, found = map(_taken_apart, (source, plain, started))
+    report = json.loads((started / "started_from.json").read_text())
+    assert report["not_used"]["drop1/moving_mean"] == "missing here"
+    assert {"conv1/kernel", "conv2/bias", "logits/bias"} <= set(report["taken"])
+    for name, value in found.items():
+        expected = (of_source if name in report["taken"] else of_plain)[name]
+        np.testing.assert_allclose(value, expected, atol=1e-8, err_msg=name)
+
+
+def test_a_keras_file_without_a_card_will_do(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path
+) -> None:
+    image = keras.Input((28, 28, 1))
+    flat = keras.layers.Flatten()(image)
+    net = keras.Model(image, keras.layers.Dense(10, name="logits", dtype="float64")(flat))
+    net.save(tmp_path / "other.keras")
+    still = ("optimizer.learning_rate=1e-12", "schedule=constant", "optimizer.weight_decay=0")
+    settings = compose(*LINEAR, *still, "trainer.epochs=1", "trainer.start_from=other.keras")
+    train(settings, digits, tmp_path / "run", tmp_path, QUIET)
+    expected = net.get_layer("logits").kernel.numpy()
+    assert expected.dtype == np.float64
+    found = _taken_apart(tmp_path / "run")["logits/kernel"]
+    np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
+def test_a_source_of_which_nothing_fits_or_that_is_not_there_is_refused(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path, source: Path
+) -> None:
+    run = tmp_path / "run"
+
+    def refused(*overrides: str) -> str:
+        with pytest.raises(InputError) as refusal:
+            train(compose(*LINEAR, *overrides), digits, run, tmp_path, QUIET)
+        assert not run.exists()
+        return str(refusal.value)
+
+    renamed = ("+model.layers={flatten: null, f: {type: flatten}, logits: null}",)
+    renamed += ("+model.layers.head={type: dense, units: null}", "model.layers.softmax=null")
+    renamed += ("+model.layers.prob={type: softmax}", f"trainer.start_from={source}")
+    assert "none of its variables (conv1/kernel (missing here)" in refused(*renamed)
+    assert "trainer.start_from=nothing: " in refused("trainer.start_from=nothing")
+    assert "holds no model" in refused("trainer.start_from=nothing")
+
+
+def test_a_source_in_the_folder_that_the_run_writes_is_refused(
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path, source: Path
+) -> None:
+    shutil.copytree(source, tmp_path / "run")
+    settings = compose(*LINEAR, "trainer.start_from=run/model/model.keras")
+    with pytest.raises(InputError, match=r"it lies in .*run, which this run writes anew"):
+        train(settings, digits, tmp_path / "run", tmp_path, QUIET)
+    assert (tmp_path / "run" / "model" / "model.keras").is_file()

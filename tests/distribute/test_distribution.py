@@ -141,6 +141,38 @@ def test_four_devices_of_tensorflow_train_as_one_wherever_the_pixels_are_moved(
     assert norm["synchronized"] is False, "the saved model is an ordinary one"
 
 
+# All that a run may bring along, with the weights of the run `by_one_device`.
+def _brought(settings: Settings, source: Path, **groups: dict[str, object]) -> Settings:
+    trainer = {"start_from": str(source), "freeze": ["conv1", "norm1"]}
+    weighed = {"class_weights": {"3": 3.0}, "label_smoothing": 0.1}
+    groups["trainer"] = trainer | groups.get("trainer", {})
+    return with_normalization(settings, loss=weighed, **groups)
+
+
+@pytest.mark.slow
+@needs_jax
+def test_four_devices_train_parts_from_anothers_weights_as_one_does(
+    settings: Settings, digits: Path, by_one_device: Path, tmp_path: Path
+) -> None:
+    """On JAX a batch of 88 in parts of 44, whose last has 74 digits; on TensorFlow whole ones."""
+    source = by_one_device / "input"
+    for backend, parts in (("jax", 2), ("tensorflow", 1)):
+        accumulated = {"accumulate": parts}
+        for devices in (1, 4):
+            shared = {"distribute": FOUR} if devices == 4 else {}
+            run = _brought(settings, source, trainer=accumulated, **shared)
+            configs = write_configs(tmp_path / f"{backend} {devices}", {"run": run})
+            out = tmp_path / f"{backend} by {devices}"
+            status, output = ended(start(configs, digits, out, backend, devices))
+            assert status == 0, output
+            assert "not trained: conv1, norm1" in output
+        one, four = (tmp_path / f"{backend} by {devices}" / "run" for devices in (1, 4))
+        _assert_same(one, four)
+        held = [name for name in weights(one) if name.startswith(("conv1", "norm1"))]
+        assert len(held) == 6
+        assert all(np.array_equal(weights(four)[name], weights(source)[name]) for name in held)
+
+
 def test_the_moments_of_batch_normalization_are_those_of_float64_to_a_millionth() -> None:
     """Off by 4e-6 with Keras' own on one device, by 1e-4 with its own on several."""
     inputs = np.random.default_rng(0).normal(3, 1, (44, 28, 28, 4)).astype(np.float32)
@@ -312,6 +344,11 @@ def test_a_batch_that_cannot_be_shared_is_refused_with_the_nearest_that_can(
             ("distribute=devices", "trainer.precision=mixed_float16"),
             "tensorflow",
             "trainer.precision='mixed_float16'",
+        ),
+        (
+            ("distribute=devices", "trainer.accumulate=2"),
+            "tensorflow",
+            "trainer.accumulate=2 is not allowed with distribute=devices on TensorFlow",
         ),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -80,3 +80,23 @@ def test_the_defaults_of_a_spec_are_those_of_its_layer(kind: type[specs.LayerSpe
             assert parameters[field.name].default == field.default, field.name
             compared += 1
     assert compared >= 1
+
+
+#: What kinds of the others need.
+OTHERS: dict[type[specs.LayerSpec], dict[str, Any]] = {
+    specs.DenseSpec: {"units": 4},
+    specs.DropoutSpec: {"rate": 0.5},
+    specs.ActivationSpec: {"function": "relu"},
+}
+
+
+@pytest.mark.parametrize("kind", get_args(specs.AnyLayerSpec))
+def test_a_spec_learns_where_it_has_parameters(kind: type[specs.LayerSpec]) -> None:
+    shape = (8,) if issubclass(kind, specs.FullyConnectedSpec) else (4, 4, 2)
+    spec = kind(**(KINDS | OTHERS).get(kind, {}))
+    assert spec.learns == bool(spec.parameters(shape))
+
+
+def test_an_activation_learns_where_it_has_slopes() -> None:
+    assert specs.ActivationSpec(function="prelu").learns
+    assert not specs.ActivationSpec(function="maxout").learns

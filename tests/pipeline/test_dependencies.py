@@ -57,6 +57,7 @@ _AFTER_COMPOSE = {
     "src/convforge/pipeline/settings/objective.py": _VALUES,
     "src/convforge/pipeline/settings/optimization.py": _VALUES,
     "src/convforge/pipeline/settings/search.py": "a sweep's, which no stage is",
+    "src/convforge/pipeline/settings/patterns.py": _VALUES,
     "src/convforge/pipeline/settings/tracking.py": _VALUES,
     "src/convforge/pipeline/settings/trainer.py": _VALUES,
     "src/hydra_plugins": _CHECKED,

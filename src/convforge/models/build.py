@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -21,6 +21,7 @@ def build_model(
     normalize: specs.Normalize = "none",
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
+    frozen: Collection[str] = (),
     name: str = "model",
 ) -> keras.Model:
     """The network that `layers` describe, from raw pixels to its last layer's output.
@@ -35,6 +36,8 @@ def build_model(
             pixels of an image file and nobody has to know the training set's statistics.
         mean: of each channel over the training split.
         std: of each channel over the training split.
+        frozen: names of layers that are not trained, with the layer that their activation may be.
+            Batch normalisation that is not trained uses its moving statistics in training too.
         name: the model's name.
 
     Returns:
@@ -52,9 +55,14 @@ def build_model(
     layer_costs(layers, image_shape=image_shape, num_classes=num_classes)
     inputs = keras.Input(image_shape, name="image")
     outputs = _normalized(inputs, normalize, mean, std)
+    held = []
     for layer_name, spec in resolve_classes(layers, num_classes).items():
         for layer in keras_layers(layer_name, spec):
             outputs = layer(outputs)
+            held += [layer] if layer_name in frozen else []
+    # Once they have their variables, which else would be made trainable.
+    for layer in held:
+        layer.trainable = False
     return keras.Model(inputs, outputs, name=name)
 
 

@@ -89,6 +89,11 @@ class LayerSpec:
         """The number of multiply-adds for one example, forward."""
         return 0
 
+    @property
+    def learns(self) -> bool:
+        """Whether it has learned parameters, whatever its input."""
+        return False
+
 
 @dataclass(frozen=True, kw_only=True)
 class WindowSpec(LayerSpec):
@@ -151,6 +156,10 @@ class KernelSpec(LayerSpec):
     initial_bias: float = 0.0
     #: The greatest Euclidean norm that each kernel may have after an iteration; None for none.
     max_norm: float | None = None
+
+    @property
+    def learns(self) -> bool:
+        return True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -405,7 +414,11 @@ class ActivationSpec(PiecesSpec):
         return (*sizes, channels // self.pieces)
 
     def parameters(self, input_shape: Shape) -> int:
-        return input_shape[-1] if self.function == "prelu" else 0
+        return input_shape[-1] if self.learns else 0
+
+    @property
+    def learns(self) -> bool:
+        return self.function == "prelu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -414,6 +427,10 @@ class PReLUSpec(LayerSpec):
 
     type: Literal["prelu"] = "prelu"
     initial_slope: float = 0.25
+
+    @property
+    def learns(self) -> bool:
+        return True
 
     def parameters(self, input_shape: Shape) -> int:
         return input_shape[-1]
@@ -427,6 +444,10 @@ class BatchNormalizationSpec(LayerSpec):
     # Keras' 0.99 needs thousands of steps to forget its start; short runs need 0.9 or less.
     momentum: float = 0.9
     epsilon: float = 1e-3
+
+    @property
+    def learns(self) -> bool:
+        return True
 
     def __post_init__(self) -> None:
         if not 0 <= self.momentum < 1:

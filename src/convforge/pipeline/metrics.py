@@ -90,7 +90,9 @@ def _error_in_units(name: str, std: Sequence[float]) -> keras.metrics.Metric:
     units = np.array(std, np.float32)
 
     def error_in_units(y_true: Any, y_pred: Any) -> Any:
-        return keras.ops.mean(keras.ops.abs(y_true - y_pred) * units, axis=-1)
+        # A net in half precision.
+        predicted = keras.ops.cast(y_pred, y_true.dtype)
+        return keras.ops.mean(keras.ops.abs(y_true - predicted) * units, axis=-1)
 
     return keras.metrics.MeanMetricWrapper(error_in_units, name=name)
 

@@ -37,6 +37,11 @@ class RunFolder(_Folder):
         return self.path / "history.csv"
 
     @property
+    def started_from(self) -> Path:
+        """Which weights are another model's, where it has started from one."""
+        return self.path / "started_from.json"
+
+    @property
     def model(self) -> Path:
         """The folder of the trained model and its card."""
         return self.path / RUN_MODEL

@@ -7,6 +7,7 @@ and no more weights than the archive holds.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import traceback
@@ -73,6 +74,12 @@ class ModelArchive:
         except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as error:
             raise self._refusal(f"it is no intact archive ({error})") from error
         self._check_classes()
+
+    @property
+    def weights_digest(self) -> str:
+        """The SHA-256 of the weights, whenever and wherever the archive was written."""
+        with zipfile.ZipFile(self._path) as archive:
+            return hashlib.sha256(archive.read(_WEIGHTS)).hexdigest()
 
     def _refusal(self, reason: str) -> InputError:
         return InputError(f"{self._path} is refused: {reason}")
@@ -209,11 +216,11 @@ class ModelArchive:
                 f"image_shape={image_shape}"
             )
 
-    def load(self, outputs: int) -> Any:
+    def load(self, outputs: int | None = None) -> Any:
         """The model.
 
         Args:
-            outputs: how many numbers it must give for an image.
+            outputs: how many numbers it must give for an image; None for any number.
 
         Raises:
             InputError: its settings or weights are none that its layers can have.
@@ -231,7 +238,7 @@ class ModelArchive:
             if _is_bug(cause):
                 raise
             raise self._refusal(f"Keras cannot build it: {_first_line(cause)}") from error
-        if model.output_shape != (None, outputs):
+        if outputs is not None and model.output_shape != (None, outputs):
             raise self._refusal(
                 f"its output is {_shown(model.output_shape)}, but its card names {outputs}"
             )

@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
     rows = settings.costs(shape, classes or 0)
     answers = ", ".join(numbers) if numbers else f"{classes} classes"
-    print_costs(f"{settings.model.name} on {times(shape)} pixels, {answers}", rows)
+    print_costs(f"{settings.model.name} on {times(shape)} pixels, {answers}", rows, settings.frozen)
 
 
 def _summary_input(

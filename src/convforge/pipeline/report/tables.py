@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -49,8 +49,14 @@ def print_inspection(manifest: Manifest) -> None:
             print(f"  {one_line(line)}")
 
 
-def print_costs(title: str, rows: Sequence[LayerCost]) -> None:
-    """Print what each layer of a network costs, and the total."""
+def print_costs(title: str, rows: Sequence[LayerCost], frozen: Collection[str] = ()) -> None:
+    """Print what each layer of a network costs, and the total.
+
+    Args:
+        title: above the table.
+        rows: the layers.
+        frozen: the names of those that are not trained.
+    """
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_footer=True)
     table.add_column("layer", "total")
     table.add_column("type")
@@ -63,7 +69,7 @@ def print_costs(title: str, rows: Sequence[LayerCost]) -> None:
     for row in rows:
         table.add_row(
             row.name,
-            row.type,
+            f"{row.type} (frozen)" if row.name in frozen and row.parameters else row.type,
             times(row.output_shape),
             times(row.receptive_field),
             f"{row.parameters:,}",
@@ -72,6 +78,9 @@ def print_costs(title: str, rows: Sequence[LayerCost]) -> None:
         )
     # Piped, a table keeps its full width instead of being cut to 80 columns.
     Console(width=None if sys.stdout.isatty() else 140).print(table)
+    if frozen:
+        held = sum(row.parameters for row in rows if row.name in frozen)
+        print(f"\nparameters: {total[0] - held:,} trainable, {held:,} frozen")
 
 
 def times(sizes: Sequence[int]) -> str:

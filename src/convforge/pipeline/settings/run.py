@@ -8,6 +8,7 @@ the value, what is allowed, and the nearest valid name.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -17,12 +18,14 @@ from convforge.augment.settings import Augmentation
 from convforge.augment.targets import check_targets
 from convforge.errors import InputError
 from convforge.geometry import ArgumentError
+from convforge.models.specs import LayerSpec
 from convforge.models.summary import LayerCost
 from convforge.pipeline.settings.data import DataSettings
 from convforge.pipeline.settings.distribution import DistributionSettings, shareable
 from convforge.pipeline.settings.explanation import explain
 from convforge.pipeline.settings.group import Group
 from convforge.pipeline.settings.model import ModelSettings
+from convforge.pipeline.settings.nearest import nearest
 from convforge.pipeline.settings.objective import LossSettings, RegressionTask, TaskSettings
 from convforge.pipeline.settings.optimization import OptimizerSettings, ScheduleSettings
 from convforge.pipeline.settings.tracking import TrackingSettings
@@ -85,12 +88,18 @@ class Settings(Group):
     @property
     def warnings(self) -> list[str]:
         """What is allowed, and does something else than its name says."""
+        remarks = []
         if self.augment.colour.active and self.data.channels == 1:
-            return [
+            remarks.append(
                 f"augment.colour.strength={self.augment.colour.strength}: with data.channels=1 "
                 "there are no colours, so it alters the brightness alone"
-            ]
-        return []
+            )
+        if self.trainer.freeze and self.trainer.start_from is None:
+            remarks.append(
+                f"trainer.freeze={self.trainer.freeze}: without trainer.start_from these layers "
+                "keep the random weights of their beginning"
+            )
+        return remarks
 
     @model_validator(mode="after")
     def _net_sees_no_more_than_there_is(self) -> Self:
@@ -112,9 +121,38 @@ class Settings(Group):
     def _loss_fits_task(self) -> Self:
         if self.task.name == "regression" and self.loss.name == "cross_entropy":
             raise ArgumentError("loss", "cross_entropy", "mse, mae or hinge with task=regression")
+        if self.task.name == "regression" and self.loss.class_weights is not None:
+            allowed = "null with task=regression, which has no classes"
+            raise ArgumentError("loss.class_weights", self.loss.class_weights, allowed)
         if self.drawn_targets and self.loss.name == "hinge":
             raise ArgumentError("loss", "hinge", "mse or mae with task.drawn: it needs −1 and 1")
         check_targets(self.drawn_targets, self.augment, argument="task.drawn")
+        return self
+
+    @property
+    def frozen(self) -> frozenset[str]:
+        """The layers that are not trained, by their names in `model.layers`."""
+        patterns = self.trainer.freeze
+        return frozenset(
+            name for name in self._specs if any(re.search(each, name) for each in patterns)
+        )
+
+    @property
+    def _specs(self) -> dict[str, LayerSpec]:
+        return self.model.specs(regression=self.task.name == "regression")
+
+    @model_validator(mode="after")
+    def _freezes_some_layers(self) -> Self:
+        layers, patterns = self._specs, self.trainer.freeze
+        for pattern in patterns:
+            if not any(re.search(pattern, name) for name in layers):
+                hint = nearest(re.sub(r"\W", "", pattern), list(layers))
+                allowed = f"a pattern found in the name of a layer{hint}"
+                raise ArgumentError("trainer.freeze", pattern, allowed)
+        learning = {name for name, spec in layers.items() if spec.learns}
+        if learning and learning <= self.frozen:
+            allowed = f"patterns that leave one of {', '.join(sorted(learning))} to be trained"
+            raise ArgumentError("trainer.freeze", patterns, allowed)
         return self
 
     @model_validator(mode="after")

@@ -7,20 +7,20 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 import convforge
-from convforge.errors import DivergenceError, PrunedError
+from convforge.errors import DivergenceError, InputError, PrunedError
 from convforge.pipeline.composition import read_params
 from convforge.pipeline.data.manifest import Manifest, dataset_profile, matching_manifest
 from convforge.pipeline.data.reading.samples import read_chunks
@@ -39,12 +39,22 @@ from convforge.pipeline.tracking.tracker import Tracker
 from convforge.pipeline.training import backend
 from convforge.pipeline.training.distribution.ray_train import on_ray
 from convforge.pipeline.training.distribution.setup import Part, check_backend, distributed
+from convforge.pipeline.training.distribution.strategy import Distribution
+from convforge.pipeline.training.initial_weights import (
+    Source,
+    Start,
+    Weights,
+    find_source,
+    read_weights,
+    start_from,
+)
 from convforge.pipeline.training.resume.checkpoints import Checkpoint, Checkpoints
 from convforge.pipeline.training.resume.resumable import (
     OTHER_CODE_TAG,
     ResumableRun,
     forget_at_exit,
     resumable_run,
+    source_of_stopped_run,
 )
 from convforge.serving.model_card import ModelCard
 from convforge.serving.predictor import save_model
@@ -58,6 +68,8 @@ if TYPE_CHECKING:
     from convforge.pipeline.training.pruning import Trial
     from convforge.pipeline.training.trainer import Trainer
 
+
+T = TypeVar("T")
 
 # MLflow's pages show fewer letters of a run's name.
 _LONGEST_NAME = 200
@@ -151,16 +163,13 @@ def _train_here(
     backend.import_keras(progress)
 
     with distributed(settings, manifest, out, root, progress) as part:
-        backend.start(
-            seed=settings.seed,
-            deterministic=settings.trainer.deterministic,
-            precision=settings.trainer.precision,
-        )
+        _start_keras(settings)
 
         import keras
 
         for remark in settings.warnings:
             part.progress.say(remark)
+        source = _find_source(part, manifest, keras.backend.backend())
         with resumable_run(
             part.settings,
             manifest.digest,
@@ -168,8 +177,58 @@ def _train_here(
             part.out,
             part.root,
             part.progress,
+            source.identity if source else None,
         ) as run:
-            return _train(part, manifest, data, label, report, trial, run)
+            return _train(part, manifest, data, label, report, trial, run, source)
+
+
+def _start_keras(settings: Settings) -> None:
+    backend.start(
+        seed=settings.seed,
+        deterministic=settings.trainer.deterministic,
+        precision=settings.trainer.precision,
+    )
+
+
+def _find_source(part: Part, manifest: Manifest, name: str) -> Source | None:
+    """What the run starts from, as the process that leads finds it.
+
+    Args:
+        part: of this process.
+        manifest: of the data.
+        name: of the backend.
+
+    Raises:
+        InputError: it is not there, and no stopped run has taken what it needs of it.
+    """
+
+    def find() -> Source | None:
+        try:
+            return find_source(part.settings, part.out, part.root)
+        except InputError:
+            of = (part.settings, manifest.digest, name, part.root)
+            identity = source_of_stopped_run(*of)
+            if identity is None:
+                raise
+            reference = str(part.settings.trainer.start_from)
+            return Source(reference, reference, None, identity, None)
+
+    return _of_the_leader(part.distribution, find)
+
+
+def _of_the_leader(distribution: Distribution, make: Callable[[], T]) -> T:
+    """What `make` returns or raises in the process that leads, in all processes."""
+    made: T | None = None
+    refusal: InputError | None = None
+    if distribution.leads:
+        try:
+            made = make()
+        except InputError as error:
+            refusal = error
+    made, refusal = distribution.broadcast((made, refusal))
+    if refusal is not None:
+        raise refusal
+    return cast(T, made)
 
 
 def _train(
@@ -180,23 +239,38 @@ def _train(
     report: Report | None,
     trial: Trial | None,
     run: ResumableRun,
+    source: Source | None,
 ) -> Mapping[str, float]:
     # Late: what runs has started Keras by now, in its own way.
     from convforge.pipeline.training.trainer import build_trainer
 
     settings, progress, folder = part.settings, part.progress, RunFolder(part.out)
     progress.say("building the network")
-    trainer = build_trainer(settings, manifest, data, part.distribution)
     checkpoints = Checkpoints(run.folder, settings.trainer.checkpoint.keep, progress.warn)
+    weights = _weights_of(source, part.distribution, checkpoints)
+    if weights is not None:
+        _start_keras(settings)  # Anew: a model was built.
+    trainer = build_trainer(settings, manifest, data, part.distribution)
+    start = Start.read(run.folder / folder.started_from.name)
+    if source is not None and weights is not None:
+        with part.distribution.scope():
+            start = start_from(trainer.model, weights, source)
+        start.write(run.folder / folder.started_from.name)
+        for line in start.lines():
+            progress.say(line)
     card = _card(settings, manifest, trainer.feed.targets)
     _empty(folder)
     _write_config(settings, folder)
     with _tracked(part, manifest, label, run) as tracker:
         journal = tracker.journal
         journal.artifact(folder.config)
+        if start is not None:
+            start.write(folder.started_from)
+            journal.artifact(folder.started_from)
+            journal.tags(start.tags())
         if report is not None:
-            source = resolve_path(settings.data.path, part.root)
-            for file in report.of_data(data, manifest, folder.data, source):
+            images = resolve_path(settings.data.path, part.root)
+            for file in report.of_data(data, manifest, folder.data, images):
                 journal.artifact(file, folder.data.name)
         try:
             trained = trainer.run(
@@ -229,10 +303,22 @@ def _train(
     return figures
 
 
+def _weights_of(
+    source: Source | None, distribution: Distribution, checkpoints: Checkpoints
+) -> Weights | None:
+    """What the run starts from; None for its own, or where it goes on from a checkpoint."""
+    if source is None:
+        return None
+    return _of_the_leader(
+        distribution, lambda: None if checkpoints.newest() else read_weights(source)
+    )
+
+
 def _empty(folder: RunFolder) -> None:
     """Make the folder, without the records of a run that was there before."""
     folder.path.mkdir(parents=True, exist_ok=True)
-    for record in (folder.history, folder.path / JOURNAL, folder.path / RUN_FILE):
+    records = (folder.history, folder.started_from)
+    for record in (*records, folder.path / JOURNAL, folder.path / RUN_FILE):
         record.unlink(missing_ok=True)
     # Removed, not overwritten: what waits to be delivered may be the same file by another name.
     for model in (folder.model, folder.best, folder.last, folder.last_good):

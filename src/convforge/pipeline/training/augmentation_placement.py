@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from convforge.augment import Augment, Augmentation, centre_window, draw_and_apply
 from convforge.augment.settings import Size
+from convforge.pipeline.training.accumulation import AccumulatedSteps
 
 INDEX, EPOCH = "index", "epoch"
 
@@ -24,6 +25,7 @@ def with_augmentation(
     *,
     seed: int,
     colour_basis: NDArray[np.floating[Any]] | None,
+    rows: int | None = None,
 ) -> keras.Model:
     """What `fit` trains, sharing all weights with `network`.
 
@@ -32,6 +34,7 @@ def with_augmentation(
         augmentation: The settings; `place` decides what comes back.
         seed: Of the draws.
         colour_basis: Of the training split, [C, C]; None where no colours are altered.
+        rows: Of the parts in which each batch is trained; None for whole batches.
 
     Returns:
         The network itself for "input"; a model of "image", "index" and "epoch" that starts with a
@@ -40,7 +43,7 @@ def with_augmentation(
         the settings have a size, they then take images of this size, or larger ones' centres.
     """
     if augmentation.place == "model":
-        return _in_the_model(network, augmentation, seed, colour_basis)
+        return _in_the_model(network, augmentation, seed, colour_basis, rows)
     if augmentation.place == "step":
         # In a list, since Keras warns where a mapping comes for a single input.
         inputs, output = network.inputs, network.outputs[0]
@@ -49,9 +52,11 @@ def with_augmentation(
             inputs, output = [image], network(CentreWindow(augmentation.size)(image))
         trained = StepAugmented(inputs, output, name=network.name)
         trained.augmentation, trained.seed = augmentation, seed
-        trained.colour_basis = colour_basis
+        trained.colour_basis, trained.rows = colour_basis, rows
         return trained
-    return network
+    if rows is None:
+        return network
+    return _in_parts(network.inputs[0], network.outputs[0], network.name, rows)
 
 
 def augmented_images(trained: keras.Model, inputs: Any) -> Any:
@@ -66,13 +71,27 @@ def augmented_images(trained: keras.Model, inputs: Any) -> Any:
 
 
 def _in_the_model(
-    network: keras.Model, augmentation: Augmentation, seed: int, colour_basis: NDArray[Any] | None
+    network: keras.Model,
+    augmentation: Augmentation,
+    seed: int,
+    colour_basis: NDArray[Any] | None,
+    rows: int | None,
 ) -> keras.Model:
     image = keras.Input(_shape_before(network, augmentation), name="image")
     index, epoch = (keras.Input((), dtype="int32", name=name) for name in (INDEX, EPOCH))
     layer = Augment(augmentation, colour_basis=colour_basis, seed=seed, name="augment")
     inputs = {"image": image, INDEX: index, EPOCH: epoch}
-    return keras.Model(inputs, network(layer(image, index=index, epoch=epoch)), name=network.name)
+    output = network(layer(image, index=index, epoch=epoch))
+    return _in_parts(inputs, output, network.name, rows)
+
+
+def _in_parts(inputs: Any, output: Any, name: str, rows: int | None) -> keras.Model:
+    """The functional model, which trains each batch in parts of so many rows."""
+    if rows is None:
+        return keras.Model(inputs, output, name=name)
+    trained = AccumulatedSteps(inputs, output, name=name)
+    trained.rows = rows
+    return trained
 
 
 def _shape_before(network: keras.Model, augmentation: Augmentation) -> tuple[int | None, ...]:
@@ -97,7 +116,7 @@ class CentreWindow(keras.layers.Layer):
         return (images_shape[0], *self.size, images_shape[3])
 
 
-class StepAugmented(keras.Model):
+class StepAugmented(AccumulatedSteps):
     """A functional model whose training step augments the images of its batch first."""
 
     augmentation: Augmentation

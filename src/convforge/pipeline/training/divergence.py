@@ -56,7 +56,7 @@ def trace(
         )
     stream = iter(batches(Position(*divmod(first + unseen, steps_per_epoch))))
     for step in range(first + unseen, last + 1):
-        inputs, labels = (_to_numpy(part) for part in next(stream))
+        inputs, *labels = (_to_numpy(part) for part in next(stream))
         position = Position(*divmod(step, steps_per_epoch))
         good = capture(model, metrics=False)
         culprit = _first_bad_output(model, images(inputs))
@@ -64,7 +64,7 @@ def trace(
         restore(model, good, metrics=False)
         if culprit is not None:
             return Divergence(position, f"what layer {culprit} puts out is not finite")
-        model.train_on_batch(inputs, labels)
+        model.train_on_batch(inputs, *labels)
         after = capture(model, metrics=False)
         bad = [name for name, array in after.items() if not is_finite(array)]
         if bad:

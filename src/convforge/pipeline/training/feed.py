@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from convforge.pipeline.data.reading import tensorflow_ops
 from convforge.pipeline.data.reading.stream import Stream, held_out
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.training.objective import Targets
@@ -22,24 +24,26 @@ class Feed:
         settings: of the run.
         stream: of the prepared data.
         targets: the numbers to predict, or None for classes.
+        class_weights: what an image of each class counts for in training; None for alike.
     """
 
     settings: Settings
     stream: Stream
     targets: Targets | None
+    class_weights: NDArray[np.float32] | None = None
 
     @property
     def examples(self) -> int:
         """Training examples that an epoch uses."""
         trainer = self.settings.trainer
         there = self.stream.examples("train")
-        limited = (trainer.limit_steps or there) * trainer.batch_size
+        limited = (trainer.limit_steps or there) * trainer.examples_per_step
         return min(there, trainer.limit_examples or there, limited)
 
     @property
     def steps_per_epoch(self) -> int:
         """Iterations in an epoch, the last, smaller batch included."""
-        return ceil(self.examples / self.settings.trainer.batch_size)
+        return ceil(self.examples / self.settings.trainer.examples_per_step)
 
     @property
     def validation_steps(self) -> int:
@@ -51,11 +55,14 @@ class Feed:
     @property
     def batch_sizes(self) -> tuple[int, ...]:
         """The numbers of rows of the batches of an epoch and of its validation."""
-        size, steps = self.settings.trainer.batch_size, self.settings.trainer.limit_steps
+        trainer = self.settings.trainer
         held_out = self.stream.examples("validation")
-        held_out = min(held_out, (steps or held_out) * size)
-        sizes = {size, self.examples, self.examples % size, held_out, held_out % size}
-        return tuple(sorted(rows for rows in sizes if 0 < rows <= size))
+        held_out = min(held_out, (trainer.limit_steps or held_out) * trainer.batch_size)
+        sizes = {
+            *_sizes(self.examples, trainer.examples_per_step),
+            *_sizes(held_out, trainer.batch_size),
+        }
+        return tuple(sorted(sizes))
 
     def training(self, start: Position = START) -> Any:
         """The augmented batches from `start` on, epoch after epoch."""
@@ -71,7 +78,7 @@ class Feed:
             limit_steps=trainer.limit_steps,
             targets=self.settings.drawn_targets,
         )
-        return self._standardized(batches)
+        return self._weighted(self._standardized(batches))
 
     def validation(self) -> Any:
         """The batches of the validation images, or None without any."""
@@ -79,8 +86,10 @@ class Feed:
             return None
         limit = self.settings.trainer.limit_steps
         numbered = self.settings.augment.place != "input"
+        # No gradients, no parts: as many images at once as in training.
+        stream = replace(self.stream, batch_size=self.settings.trainer.batch_size)
         return self._standardized(
-            held_out(self.stream, "validation", self.settings, limit, numbered=numbered)
+            held_out(stream, "validation", self.settings, limit, numbered=numbered)
         )
 
     def _standardized(self, batches: Any) -> Any:
@@ -89,3 +98,20 @@ class Feed:
         mean = np.array(self.targets.mean, np.float32)
         std = np.array(self.targets.std, np.float32)
         return batches.map(lambda images, numbers, *whole: (images, (numbers - mean) / std, *whole))
+
+    def _weighted(self, batches: Any) -> Any:
+        """With Keras' sample weights as a third column, where classes count differently."""
+        if self.class_weights is None:
+            return batches
+        weights = self.class_weights
+        return batches.map(
+            lambda images, labels, *whole: (
+                *(images, labels, tensorflow_ops.take(weights, labels, axis=0)),
+                *whole,
+            )
+        )
+
+
+def _sizes(examples: int, size: int) -> set[int]:
+    """Of the batches of so many examples: whole ones, and a smaller last one."""
+    return {rows for rows in (size, examples, examples % size) if 0 < rows <= size}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from convforge import augment
 from convforge.augment import Augmentation, numpy_ops
@@ -14,10 +16,13 @@ from convforge.errors import InputError
 from convforge.losses import Hinge
 from convforge.pipeline.data.manifest import Manifest
 from convforge.pipeline.metrics import metrics_of
+from convforge.pipeline.settings.nearest import nearest
 from convforge.pipeline.settings.objective import LossSettings, RegressionTask, TaskSettings
 
 # Enough draws to know their standard deviation to a few percent.
 _DRAWS = 4096
+# Classes among which the nearest name is looked for.
+_MOST_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,60 @@ def training_loss(
         loss
         if classes is None
         else EachClass(loss, classes, other=-1.0 if name == "hinge" else 0.0)
+    )
+
+
+def class_weights(asked: LossSettings, data: Manifest) -> NDArray[np.float32] | None:
+    """What an image of each class counts for in the training's loss, by the class's number.
+
+        L = 1/N Σ_i w_{c(i)}·ℓ_i
+
+    over the N images of a batch, a smaller last one too: divided by their number, and not by the
+    weights' sum, so that batches add up to an epoch. ℓ_i is the loss of one image by any of (9) to
+    (12), label smoothing included. "balanced" is w_c = n / (k·n_c) for the n_c of n training images
+    of k classes; the mean of these weights over the images is 1.
+
+    Args:
+        asked: the weights, by the name of a class or else by its number; others have 1.
+        data: has the classes, and counts the training images.
+
+    Returns:
+        `(classes,)`, or None where all count alike.
+
+    Raises:
+        InputError: the data have no such class, or only classes without weight.
+    """
+    given, classes = asked.class_weights, data.classes
+    if given is None:
+        return None
+    counts = np.array(data.splits["train"].class_counts, np.float64)
+    if given == "balanced":
+        # A class without training images has no weight that matters.
+        balanced = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
+        return np.asarray(balanced, np.float32)
+    assert isinstance(given, dict)
+    weights = np.ones(len(classes), np.float32)
+    named: set[int] = set()
+    for key, weight in given.items():
+        number = _number_of(key, classes)
+        if number in named:
+            raise InputError(f"loss.class_weights names the class {classes[number]} twice")
+        named.add(number)
+        weights[number] = weight
+    if not (counts * weights).any():
+        raise InputError(f"loss.class_weights={given} leaves no training image that counts")
+    return weights
+
+
+def _number_of(key: str, classes: Sequence[str]) -> int:
+    if key in classes:
+        return classes.index(key)
+    if key.isdecimal() and int(key) < len(classes):
+        return int(key)
+    hint = nearest(key, classes[:_MOST_CLASSES])
+    raise InputError(
+        f"loss.class_weights.{key} is not allowed: the data have no class {key}, by its name or a "
+        f"number from 0 to {len(classes) - 1}{hint}"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import keras
@@ -14,6 +15,7 @@ from convforge.errors import DivergenceError
 from convforge.models.build import build_model, trained_model, with_units
 from convforge.pipeline.data.manifest import Manifest
 from convforge.pipeline.data.reading.stream import Stream, translate_damage_errors
+from convforge.pipeline.pluralize import pluralize
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.tracking.journal import Journal
@@ -27,7 +29,12 @@ from convforge.pipeline.training.checkpoint_callback import (
 from convforge.pipeline.training.distribution.strategy import Distribution
 from convforge.pipeline.training.divergence import trace
 from convforge.pipeline.training.feed import Feed
-from convforge.pipeline.training.objective import targets_of, training_loss, training_metrics
+from convforge.pipeline.training.objective import (
+    class_weights,
+    targets_of,
+    training_loss,
+    training_metrics,
+)
 from convforge.pipeline.training.optimization import build_optimizer, make_optimizer
 from convforge.pipeline.training.out_of_memory import translate_memory_errors
 from convforge.pipeline.training.pruning import Pruning, Trial
@@ -72,20 +79,25 @@ def _build(
         normalize=settings.model.normalize,
         mean=manifest.statistics.mean,
         std=manifest.statistics.std,
+        frozen=settings.frozen,
         name=settings.model.name,
     )
     if targets is not None:
         model = with_units(model, targets.mean, targets.std)
     asked = settings.trainer
-    stream = Stream(data, manifest, asked.batch_size, asked.input_threads, distribution.share)
+    weights = class_weights(settings.loss, manifest)
+    stream = Stream(
+        data, manifest, asked.examples_per_step, asked.input_threads, distribution.share
+    )
     distribution.prepare(model)
     trainable = with_augmentation(
         trained_model(model),
         settings.augment,
         seed=settings.seed,
         colour_basis=stream.colour_basis(settings.augment),
+        rows=asked.batch_size if asked.accumulate > 1 else None,
     )
-    feed = Feed(settings, stream, targets)
+    feed = Feed(settings, stream, targets, weights)
     return Trainer(settings, manifest, feed, model, trainable, distribution)
 
 
@@ -132,6 +144,8 @@ class Trainer:
             f"{self.trainable.count_params():,} parameters, {self.feed.steps_per_epoch} iterations "
             f"an epoch, data {self.manifest.digest[:12]}"
         )
+        for line in self._remarks():
+            progress.say(line)
         start = self.distribution.broadcast(checkpoints.newest())
         state = RunState(
             start,
@@ -157,6 +171,22 @@ class Trainer:
             checkpoints.save(state.checkpoint(self.trainable))
         return self._on_one_device()
 
+    def _remarks(self) -> Iterator[str]:
+        """What is other than the words `train` and `loss` let one expect."""
+        frozen = self.settings.frozen
+        if frozen:
+            there = [layer.name for layer in self.model.layers if layer.name in frozen]
+            trained = sum(prod(each.shape) for each in self.trainable.trainable_variables)
+            yield f"not trained: {', '.join(there)}; {pluralize(trained, 'parameter')} are"
+        weights, classes = self.feed.class_weights, self.manifest.classes
+        if weights is not None and np.ptp(weights):
+            least, most = int(weights.argmin()), int(weights.argmax())
+            yield (
+                f"the training's loss counts an image {weights[least]:.3g} times (class "
+                f"{classes[least]}) to {weights[most]:.3g} times (class {classes[most]}); those of "
+                "validation and test count all alike"
+            )
+
     def compile(self) -> None:
         """Give the network its loss, its metrics and its optimizer."""
         settings, targets = self.settings, self.feed.targets
@@ -177,7 +207,14 @@ class Trainer:
                 optimizer=optimizer,
                 loss=self.distribution.loss(loss),
                 metrics=training_metrics(settings.loss.name, targets),
+                jit_compile=self._may_compile,
             )
+
+    @property
+    def _may_compile(self) -> bool | str:
+        """Keras' choice, but for the loop over a batch's parts: XLA wants all of one size."""
+        loops = self.settings.trainer.accumulate > 1 and keras.backend.backend() == "tensorflow"
+        return False if loops else "auto"
 
     @property
     def figures(self) -> tuple[str, ...]:
@@ -215,7 +252,7 @@ class Trainer:
         """What is left of an epoch that had begun, then the epochs after it."""
         settings, feed = self.settings.trainer, self.feed
         epoch, step = state.position
-        left = (settings.epochs - epoch) * feed.examples - step * settings.batch_size
+        left = (settings.epochs - epoch) * feed.examples - step * settings.examples_per_step
         first = f"{'running' if keras.backend.backend() == 'torch' else 'compiling'} the first step"
         # Where all processes are asked to stop, the first one saves before it does, and the others
         # notice that; a process that is asked alone stops all.
@@ -234,7 +271,7 @@ class Trainer:
                     task,
                     epochs=settings.epochs,
                     examples=feed.examples,
-                    batch_size=settings.batch_size,
+                    batch_size=settings.examples_per_step,
                 ),
                 record,
                 Checkpointing(
@@ -294,8 +331,8 @@ class Trainer:
 
     def _try_step(self, batch_size: int) -> None:
         """One iteration, with the first examples of a batch."""
-        inputs, labels = next(iter(self.feed.training()))
-        part = keras.tree.map_structure(lambda rows: rows[:batch_size].numpy(), (inputs, labels))
+        columns = next(iter(self.feed.training()))
+        part = keras.tree.map_structure(lambda rows: rows[:batch_size].numpy(), columns)
         self.trainable.train_on_batch(*part)
 
     def _on_one_device(self) -> Trainer:

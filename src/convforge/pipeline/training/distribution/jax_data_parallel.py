@@ -86,18 +86,19 @@ class ShardedBatches(Distribution):
         """Whether `error` says that another process has ended."""
         return self.share is not None and says_lost(error)
 
-    def _placed(self, batch: tuple[Any, ...]) -> tuple[Any, Any]:
-        """Inputs and labels on the devices: row by row, or all of them everywhere.
+    def _placed(self, batch: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Inputs, labels and any weights on the devices: row by row, or all of them everywhere.
 
         The last rows of an epoch may not be divisible. Then every device computes all of them,
         which is one step of few rows, and exactly what one device does.
         """
-        inputs, labels, *whole = batch
-        rows = int(whole[0]) if whole else len(labels)
+        columns, rows = batch, len(batch[1])
+        if self.share is not None:
+            columns, rows = batch[:-1], int(batch[-1])
         sharding = self._everywhere if rows % self.devices else self._by_rows
         return tuple(
             keras.tree.map_structure(
                 lambda part: jax.make_array_from_process_local_data(sharding, np.asarray(part)),
-                (inputs, labels),
+                columns,
             )
         )

@@ -100,6 +100,12 @@ def check_backend(settings: Settings, backend: str) -> None:
 
 def _check_mirrored(settings: Settings) -> None:
     """Refuse what each replica would do by itself."""
+    if settings.trainer.accumulate > 1:
+        raise InputError(
+            f"trainer.accumulate={settings.trainer.accumulate} is not allowed with "
+            "distribute=devices on TensorFlow: its devices cannot meet within the loop over a "
+            "batch's parts; give 1, or KERAS_BACKEND=jax"
+        )
     for key in ("clip_value", "clip_norm", "clip_global_norm"):
         bound = getattr(settings.optimizer, key)
         if bound is not None:

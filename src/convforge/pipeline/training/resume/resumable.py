@@ -33,6 +33,12 @@ from convforge.pipeline.training.resume.code_fingerprint import changed_code, co
 _FOLDER = Path("outputs") / "unfinished"
 _RECORD = "run.json"
 _LOCK = "lock"
+# Besides the config, and as a person is told of it.
+_COMPARED = {
+    "data": "data",
+    "backend": "backend",
+    "source": "the weights of trainer.start_from",
+}
 _HINT = "; trainer.checkpoint.resume=other_code goes on all the same"
 #: Of a run in MLflow: what of code or packages has changed within it. It is no exact one.
 OTHER_CODE_TAG = "convforge.resumed_with_other_code"
@@ -58,7 +64,13 @@ class ResumableRun:
 
 @contextmanager
 def resumable_run(
-    settings: Settings, digest: str, backend: str, out: Path, root: Path, progress: Progress
+    settings: Settings,
+    digest: str,
+    backend: str,
+    out: Path,
+    root: Path,
+    progress: Progress,
+    source: str | None = None,
 ) -> Iterator[ResumableRun]:
     """The run of this config, data and backend, for this process alone.
 
@@ -72,13 +84,14 @@ def resumable_run(
         out: the run's own folder, which no other process may write meanwhile.
         root: the project's folder.
         progress: told of a run into `out` that had other settings.
+        source: what tells the weights apart that it starts from; None for its own.
 
     Raises:
         InputError: another process writes `out`.
     """
     folder = workspace_root(root) / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    identity = {"config": _config(settings), "data": digest, "backend": backend}
+    identity = _identity(settings, digest, backend) | {"source": source}
     code = code_fingerprint(backend)
     with ExitStack() as stack:
         stack.enter_context(_alone(folder, out))
@@ -205,6 +218,23 @@ def has_stopped_run(out: Path, root: Path) -> bool:
     return any(record.get("out") == str(out.resolve()) for _, record in there)
 
 
+def source_of_stopped_run(settings: Settings, digest: str, backend: str, root: Path) -> str | None:
+    """What a stopped run of this config, data and backend has started from, where it has begun.
+
+    Its checkpoints hold what it took of that, so it need not be there any more.
+    """
+    wanted = _identity(settings, digest, backend)
+    for place, record in _records(workspace_root(root) / _FOLDER):
+        same = all(record.get(name) == value for name, value in wanted.items())
+        if same and record.get("source") and any(place.glob("newest/*-*")):
+            return str(record["source"])
+    return None
+
+
+def _identity(settings: Settings, digest: str, backend: str) -> dict[str, Any]:
+    return {"config": _config(settings), "data": digest, "backend": backend}
+
+
 def _config(settings: Settings) -> dict[str, Any]:
     """What makes the weights what they are."""
     config = settings.model_dump(mode="json", by_alias=True)
@@ -313,9 +343,10 @@ def _tell_of_others(
         if place == own or "config" not in other or is_held(place / _LOCK):
             continue
         settings = changed_keys(other["config"], identity["config"])
-        for name in ("data", "backend"):
-            if other[name] != identity[name]:
-                settings.append(f"{name} {other[name][:12]} → {str(identity[name])[:12]}")
+        for name, called in _COMPARED.items():
+            before, now = other.get(name), identity[name]
+            if before != now:
+                settings.append(f"{called} {str(before)[:12]} → {str(now)[:12]}")
         if settings and other.get("out") != str(out.resolve()):
             continue
         # Before there were fingerprints, the version was all that was kept.
