@@ -39,6 +39,7 @@ FILES = classes_of_pictures(10)
 
 
 def _prepare(tmp_path: Path, files: dict[str, bytes], **changes: Any) -> Manifest:
+    tmp_path.mkdir(exist_ok=True)
     archive = write_zip(tmp_path / "pictures.zip", files)
     return prepare(data_settings(**changes), archive, tmp_path / "out", QUIET)
 
@@ -672,3 +673,19 @@ def test_kaggles_unlabelled_test_images_are_reported(tmp_path: Path) -> None:
     assert [(item.name, item.reason) for item in manifest.bad_items] == [
         ("test/0.png", "in test/, but in no class folder")
     ]
+
+
+def test_the_test_split_has_a_digest_of_its_own(tmp_path: Path) -> None:
+    """Models of data sets that differ elsewhere are compared on it."""
+    sizes = [
+        {"validation": 3, "test": 6},
+        {"validation": 2, "test": 6},
+        {"validation": 3, "test": 5},
+    ]
+    first, other_training, other_test = (
+        _prepare(tmp_path / str(number), FILES, split=split) for number, split in enumerate(sizes)
+    )
+    assert other_training.digest != first.digest
+    assert other_training.split_digest("train") != first.split_digest("train")
+    assert other_training.split_digest("test") == first.split_digest("test")
+    assert other_test.split_digest("test") != first.split_digest("test")

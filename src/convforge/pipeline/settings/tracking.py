@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import entry_points
 from typing import Annotated, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
@@ -11,6 +12,34 @@ from pydantic import Field, model_validator
 from convforge.geometry import ArgumentError
 from convforge.pipeline.credentials import redacted_uri, separate
 from convforge.pipeline.settings.group import Group
+
+#: What MLflow takes as the name of a registered model, and as an alias.
+MODEL_NAME = r"^[^/:\s]{1,250}$"
+ALIAS = r"^(?!v\d+$|latest$)[\w-]{1,250}$"
+
+
+class RegistrySettings(Group):
+    """What an evaluation does with MLflow's registry of models."""
+
+    when: Literal["never", "better"]
+    name: str | None
+    alias: str
+    # The paired tests' own smallest is 0.0001.
+    level: Annotated[float, Field(ge=0.001, le=0.5)]
+
+    @model_validator(mode="after")
+    def _names_that_mlflow_takes(self) -> Self:
+        if self.name is not None and not re.search(MODEL_NAME, self.name):
+            allowed = "null, or a name without spaces, / and :"
+            raise ArgumentError("name", self.name, allowed)
+        if not re.search(ALIAS, self.alias):
+            allowed = "letters, digits, _ and -, but not latest or v1"
+            raise ArgumentError("alias", self.alias, allowed)
+        return self
+
+
+# What a run from before there was a choice did.
+_NEVER = RegistrySettings(when="never", name=None, alias="champion", level=0.05)
 
 
 class MLflowTracking(Group):
@@ -22,6 +51,7 @@ class MLflowTracking(Group):
     run_name: Annotated[str, Field(max_length=250)] | None
     parent_run: str | None
     patience: Annotated[float, Field(ge=0, le=3600)]
+    registry: RegistrySettings = _NEVER
 
     @model_validator(mode="after")
     def _no_credentials(self) -> Self:

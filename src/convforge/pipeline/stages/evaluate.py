@@ -24,6 +24,7 @@ from convforge.pipeline.run_folder import EvaluationFolder, RunFolder
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.settings.tracking import MLflowTracking
 from convforge.pipeline.stages.entry import add_copy, run_stage, stage_parser
+from convforge.pipeline.tracking.champion import TEST_DIGEST_TAG, challenge_in_time
 from convforge.pipeline.tracking.replay import State
 from convforge.pipeline.tracking.tracker import Tracker
 from convforge.pipeline.training import backend
@@ -160,7 +161,7 @@ def _complete_run(
     journal = tracker.journal
     journal.begin(
         name=settings.model.name,
-        tags={"convforge.evaluated": "yes"},
+        tags={"convforge.evaluated": "yes", TEST_DIGEST_TAG: manifest.split_digest("test")},
         params={},
         key=tracker.key,
         store=tracker.store,
@@ -179,6 +180,16 @@ def _complete_run(
         journal.artifact(file, to)
     journal.end("FINISHED")
     tracker.finish()
+    if settings.tracking.registry.when == "better":
+        assert tracker.store is not None
+        challenge_in_time(
+            tracker.store,
+            tracker.delivered,
+            settings.tracking.registry,
+            run,
+            settings.tracking.patience,
+            progress,
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

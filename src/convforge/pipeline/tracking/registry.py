@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from convforge.errors import InputError
+from convforge.pipeline.settings.tracking import ALIAS, MODEL_NAME
+from convforge.pipeline.tracking.mlflow_client import KEY_TAG
 from convforge.pipeline.tracking.replay import RUN_FILE, State
-from convforge.pipeline.tracking.store import use_store
+from convforge.pipeline.tracking.store import Store, check_there, quiet_mlflow
 
 _RUN_ID = re.compile("[0-9a-f]{32}")
-# MLflow refuses others in a name or an alias.
-_NAME = re.compile(r"[^/:\s]{1,250}")
-_ALIAS = re.compile(r"(?!v\d+$|latest$)[\w-]{1,250}")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,9 @@ class Version:
     name: str
     number: int
     is_new: bool
+
+    def __str__(self) -> str:
+        return f"models:/{self.name}/{self.number}"
 
 
 def find_run(reference: str) -> tuple[str, str | None]:
@@ -47,11 +51,24 @@ def find_run(reference: str) -> tuple[str, str | None]:
     if not (folder / RUN_FILE).is_file():
         raise InputError(f"{reference} is not the folder of a tracked run: no {RUN_FILE} in it")
     state = State.read(folder)
-    if state.run_id is None or state.model_id is None:
+    if state.run_id is not None and state.model_id is not None:
+        return state.run_id, state.tracking_uri
+    # What is delivered later leaves no mark in a folder that is DVC's.
+    run_id = state.tracking_uri and _run_with(state.tracking_uri, state.key)
+    if not run_id:
         raise InputError(
             f"{reference}: its model has not reached MLflow: `convforge sync` sends it"
         )
-    return state.run_id, state.tracking_uri
+    return run_id, state.tracking_uri
+
+
+def _run_with(uri: str, key: str | None) -> str | None:
+    """The id of the run that the store knows by `key`."""
+    with suppress(InputError), asking(uri) as client:
+        experiments = [each.experiment_id for each in client.search_experiments()]
+        found = client.search_runs(experiments, f"tags.`{KEY_TAG}` = '{key}'")
+        return str(found[0].info.run_id) if found else None
+    return None
 
 
 def check_names(name: str | None, alias: str | None) -> None:
@@ -60,9 +77,9 @@ def check_names(name: str | None, alias: str | None) -> None:
     Raises:
         InputError: naming the option.
     """
-    if name is not None and not _NAME.fullmatch(name):
+    if name is not None and not re.search(MODEL_NAME, name):
         raise InputError(f"--name={name} is not allowed: give a name without spaces, / and :")
-    if alias is not None and not _ALIAS.fullmatch(alias):
+    if alias is not None and not re.search(ALIAS, alias):
         raise InputError(
             f"--alias={alias} is not allowed: give letters, digits, _ and -, but not latest or v1"
         )
@@ -82,6 +99,65 @@ def model_of(client: Any, run: Any) -> str:
     return str(models[0].model_id)
 
 
+def default_name(run: Any) -> str:
+    """What a run's model is called where nobody says otherwise: the network and the data."""
+    params = run.data.params
+    return f"{params.get('model.name')}-{params.get('data.name')}"
+
+
+@contextmanager
+def asking(uri: str) -> Iterator[Any]:
+    """A client of the store at `uri`; what it cannot answer is an InputError.
+
+    Raises:
+        InputError: see above, or the store is a file that is not there.
+    """
+    check_there(uri)
+    quiet_mlflow()
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    try:
+        # With its address, so that no later run of this process goes there by default.
+        yield mlflow.MlflowClient(uri, uri)
+    # The client's own, and those of requests and of files.
+    except (MlflowException, OSError) as error:
+        said = str(error).strip().splitlines()
+        raise InputError(f"{uri}: {said[0] if said else repr(error)}") from error
+
+
+def version_with(client: Any, name: str, alias: str) -> Any | None:
+    """The version of the registered model `name` that has the alias; None where there is none."""
+    found = client.search_registered_models(f"name = '{name}'")
+    number = found[0].aliases.get(alias) if found else None
+    return client.get_model_version(name, number) if number else None
+
+
+def add_version(client: Any, run: Any, name: str, alias: str | None) -> Version:
+    """Make the run's model a version of `name`, unless it is one, and give it the alias.
+
+    Raises:
+        InputError: the run has no model.
+    """
+    model = model_of(client, run)
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    versions = client.search_model_versions(f"name = '{name}'")
+    known = [version for version in versions if version.run_id == run.info.run_id]
+    version = known[0] if known else _create_version(client, name, run.info.run_id, model)
+    if alias:
+        client.set_registered_model_alias(name, alias, version.version)
+    return Version(name, int(version.version), not known)
+
+
+def _create_version(client: Any, name: str, run_id: str, model: str) -> Any:
+    # A database is asked here, where MLflow would look for `models:/…` in whatever store is this
+    # process's default; a server looks in its own.
+    is_database = Store(client.tracking_uri, "").is_database
+    source = client.get_logged_model(model).artifact_location if is_database else f"models:/{model}"
+    return client.create_model_version(name, source, run_id, model_id=model)
+
+
 def register(run_id: str, uri: str, name: str | None, alias: str | None) -> Version:
     """Make the run's model a version of `name`, unless it is one, and give it the alias.
 
@@ -94,26 +170,6 @@ def register(run_id: str, uri: str, name: str | None, alias: str | None) -> Vers
     Raises:
         InputError: the store has no such run, the run has no model, or no registry.
     """
-    use_store(uri)
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    client = mlflow.MlflowClient()
-    try:
+    with asking(uri) as client:
         run = client.get_run(run_id)
-        model, params = model_of(client, run), run.data.params
-        name = name or f"{params.get('model.name')}-{params.get('data.name')}"
-        if not client.search_registered_models(f"name = '{name}'"):
-            client.create_registered_model(name)
-        versions = client.search_model_versions(f"name = '{name}'")
-        known = [version for version in versions if version.run_id == run_id]
-        version = (
-            known[0]
-            if known
-            else client.create_model_version(name, f"models:/{model}", run_id, model_id=model)
-        )
-        if alias:
-            client.set_registered_model_alias(name, alias, version.version)
-    except MlflowException as error:
-        raise InputError(f"{uri}: {str(error).splitlines()[0]}") from error
-    return Version(name, int(version.version), not known)
+        return add_version(client, run, name or default_name(run), alias)

@@ -79,13 +79,22 @@ def use_store(uri: str) -> None:
     Raises:
         InputError: it is a file that is not there, which MLflow would make.
     """
-    database = database_file(uri)
-    if database is not None and not database.is_file():
-        raise InputError(f"{uri} does not exist: nothing was tracked there yet")
+    check_there(uri)
     quiet_mlflow()
     import mlflow
 
     mlflow.set_tracking_uri(uri)
+
+
+def check_there(uri: str) -> None:
+    """Refuse a file that MLflow would make.
+
+    Raises:
+        InputError: `uri` is a database's file that is not there.
+    """
+    database = database_file(uri)
+    if database is not None and not database.is_file():
+        raise InputError(f"{uri} does not exist: nothing was tracked there yet")
 
 
 def tracking_uri(settings: MLflowTracking, root: Path) -> str:

@@ -46,6 +46,8 @@ class Tracker:
         self.store: Store | None = store_of(settings, root)
         #: What the run is called in every store.
         self.key = key or uuid.uuid4().hex
+        #: The run's id in the store, once `finish` has seen all of it arrive there.
+        self.delivered: str | None = None
         self._settings, self._root, self._progress = settings, root, progress
         self._run_folder = run_folder
         self._own: list[Replay] = []
@@ -107,6 +109,8 @@ class Tracker:
                     f"tracking: {own.waiting} of this run's events wait for {own.uri}; "
                     "`convforge sync` or the next run delivers them"
                 )
+            elif not any(delivery.waiting for delivery in before):
+                self.delivered = own.state.run_id
             settle(self.journal, own, self._run_folder)
             for delivery in before:
                 if delivery.is_complete:

@@ -12,8 +12,8 @@ from convforge.pipeline.progress import Progress
 from convforge.pipeline.tracking.queue import Queue
 from convforge.pipeline.tracking.replay import Replay
 
-# A local database needs a lock and, once, some seconds to be created.
-_LOCAL_SECONDS = 60.0
+#: How long a local database is waited for: it needs a lock and, once, some seconds to be created.
+LOCAL_SECONDS = 60.0
 #: How many times its patience a run waits in all for a server that answers, but slowly.
 TOTAL = 3
 # A writer wakes the thread; this is for the case that another process held a journal.
@@ -86,7 +86,7 @@ class Uploader:
 
     def _limit(self) -> float:
         local = all(delivery.client.is_local for delivery in self._own)
-        return max(self._patience, _LOCAL_SECONDS) if local else self._patience
+        return max(self._patience, LOCAL_SECONDS) if local else self._patience
 
     def _done(self, delivery: Replay) -> None:
         if delivery not in self._own:
