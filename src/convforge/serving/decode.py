@@ -50,10 +50,10 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as it stays this many times larger
+#: A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as it stays this many times larger
 # than the result: resizing then hides the difference, which on ImageNet's photographs is 1 grey
 # level of 255 on average, and below 10 for all pixels but one in a thousand.
-_REDUCED_AT_LEAST = 1.5
+REDUCED_AT_LEAST = 1.5
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -172,7 +172,7 @@ class ImageFiles:
         if decoding.resizes and image.format in ("JPEG", "MPO"):
             height, width = _wanted(image, decoding)
             mode = "L" if decoding.channels == 1 else "RGB"
-            image.draft(mode, (ceil(_REDUCED_AT_LEAST * width), ceil(_REDUCED_AT_LEAST * height)))
+            image.draft(mode, (ceil(REDUCED_AT_LEAST * width), ceil(REDUCED_AT_LEAST * height)))
         image.load()
         upright = _UPRIGHT.get(_orientation(image))
         fitted = _fitted(_coloured(image, decoding), _wanted(image, decoding), decoding)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +28,15 @@ from convforge.pipeline.project import project_root
 from convforge.pipeline.run_folder import RunFolder
 from convforge.pipeline.stages.preprocess import prepared
 from convforge.quiet_start import quiet_unless_it_fails
+from convforge.serving.decode import Decoding, RawPixels
 from convforge.serving.model_card import EXAMPLE, ModelCard, write_card
 from convforge.serving.predictor import decode_image, find_model, load_predictor
 
 # Of an output, between two runtimes that compute in float32.
 _TOLERANCE = 1e-4
 _COMPARED = 500
+# Of them, those that are given in other sizes too.
+_RESIZED = 50
 
 
 def export(
@@ -67,13 +71,21 @@ def export(
         raise InputError(f"--to={form} needs images to calibrate by: give --images PATH …")
     path = out or Path(f"{predictor.card.name}{target.ending}")
     make_room(path)
-    expected = predictor.outputs(compared)
+    batches: list[NDArray[Any]] = [compared]
+    prepared_batches: list[NDArray[Any]] = batches
+    if target.takes_any_size:
+        batches = [compared.astype(np.uint8), *_other_sizes(compared)]
+        prepared_batches = [_as_the_network_sees(batch, predictor.card) for batch in batches]
+    expected = np.concatenate([predictor.outputs(batch) for batch in prepared_batches])
     with quiet_unless_it_fails():
         target.write(predictor, path, calibration)
-        found = target.run(path, compared)
+        found = np.concatenate(target.run(path, batches))
     write_card(path.with_name(f"{path.name}.card.json"), predictor.card)
     said = f"{path}: {size(path) / 1e6:,.2f} MB"
-    on = pluralize(len(compared), "image")
+    on = pluralize(len(expected), "image")
+    rows, columns, _ = predictor.card.image_shape
+    takes = "of any size" if target.takes_any_size else f"of {rows}×{columns}"
+    on = f"{on} {takes}"
     apart = float(np.abs(expected - found).max())
     if target.is_exact:
         if not apart <= _TOLERANCE:
@@ -81,6 +93,30 @@ def export(
         progress.say(f"{said}, like Keras on {on} (at most {apart:.1g} apart)")
     else:
         progress.say(f"{said}, {_compared(predictor.card, expected, found, labels)} on {on}")
+
+
+def _other_sizes(images: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
+    """A few of the images enlarged and reduced, to compare how they are given their size back."""
+    _, height, width, channels = images.shape
+    batches = []
+    for rows, columns in ((2 * height + 1, 3 * width), (-(-2 * height // 3), width)):
+        size = Decoding(channels, (rows, columns), max_pixels=rows * columns)
+        batches.append(np.stack([_fitted(image, size) for image in images[:_RESIZED]]))
+    return batches
+
+
+def _as_the_network_sees(images: NDArray[np.uint8], card: ModelCard) -> NDArray[np.float32]:
+    """What `convforge predict` makes of files of these pixels."""
+    rows, columns, channels = card.image_shape
+    height, width = card.stored_size or (rows, columns)
+    decoding = Decoding(channels, (height, width), card.geometry, card.background)
+    fitted = np.stack([_fitted(image, decoding) for image in images])
+    return np.asarray(centre_window(fitted, (rows, columns)), np.float32)
+
+
+def _fitted(image: NDArray[Any], decoding: Decoding) -> NDArray[np.uint8]:
+    height, width, channels = image.shape
+    return RawPixels(height, width, channels).decode(image.astype(np.uint8).tobytes(), decoding)
 
 
 def _compared(

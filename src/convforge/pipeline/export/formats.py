@@ -7,14 +7,17 @@ import subprocess
 import sys
 import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convforge.errors import InputError
 from convforge.pipeline.export import litert_runtime
+from convforge.pipeline.export.preprocessing import network_input, network_input_of_files
 from convforge.serving.predictor import Predictor
 
 # Images that say how large the numbers between the layers become.
@@ -30,6 +33,8 @@ class Format(ABC):
     needs: tuple[str, ...] = ()
     #: Whether it computes as exactly as Keras does.
     is_exact = True
+    #: Whether it takes images of any size, whole numbers 0..255, and prepares them itself.
+    takes_any_size = False
 
     def check(self) -> None:
         """Refuse where a package is missing, before anything is loaded.
@@ -46,32 +51,63 @@ class Format(ABC):
         """Write the model to `path`; `images` are of the training split, for calibration."""
 
     @abstractmethod
-    def run(self, path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the model at `path` answers for pixels `(n, height, width, channels)` in 0..255."""
+    def run(self, path: Path, batches: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
+        """What the model at `path` answers for batches of images `(n, height, width, channels)`.
+
+        Pixels are whole numbers 0..255: uint8 where it takes any size, else float32.
+        """
 
 
 class SavedModel(Format):
-    """TensorFlow's, for TensorFlow Serving; its signature is `serve`."""
+    """TensorFlow's, for TensorFlow Serving, with three signatures.
+
+    `files` takes the bytes of JPEG, PNG, GIF and BMP files, `images` pixels uint8 of any size and
+    colours, `serve` those that the network itself takes, float32.
+    """
 
     ending = "-savedmodel"
+    takes_any_size = True
 
     def write(self, predictor: Predictor, path: Path, images: NDArray[np.float32]) -> None:
         """A folder."""
-        predictor.model.export(str(path), format="tf_saved_model", verbose=False)
+        import tensorflow as tf
+        from keras.export import ExportArchive
 
-    def run(self, path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        model, card = predictor.model, predictor.card
+        archive = ExportArchive()
+        archive.track(model)
+
+        def serve(pixels: Any) -> Any:
+            return model(pixels, training=False)
+
+        def of_images(pixels: Any) -> Any:
+            return serve(network_input(pixels, card))
+
+        def of_files(contents: Any) -> Any:
+            return serve(network_input_of_files(contents, card))
+
+        for name, endpoint, spec in (
+            ("serve", serve, tf.TensorSpec((None, *card.image_shape), tf.float32, "pixels")),
+            ("images", of_images, tf.TensorSpec((None,) * 4, tf.uint8, "images")),
+            ("files", of_files, tf.TensorSpec((None,), tf.string, "files")),
+        ):
+            archive.add_endpoint(name, endpoint, [spec])
+        archive.write_out(str(path), verbose=False)
+
+    def run(self, path: Path, batches: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
         """By TensorFlow."""
         import tensorflow as tf
 
         loaded = tf.saved_model.load(str(path))  # Whose variables live as long as it does.
-        return np.asarray(loaded.serve(images))
+        return [np.asarray(loaded.images(images)) for images in batches]
 
 
 class Onnx(Format):
-    """ONNX, with the card among its metadata."""
+    """ONNX, with the card among its metadata; it takes pixels uint8 of any size and colours."""
 
     ending = ".onnx"
     needs = ("onnx", "onnxruntime", "tf2onnx")
+    takes_any_size = True
 
     def write(self, predictor: Predictor, path: Path, images: NDArray[np.float32]) -> None:
         """Not by Keras, whose export leaves the numbers of a normalisation to be given as inputs.
@@ -86,33 +122,39 @@ class Onnx(Format):
             convert_variables_to_constants_v2,
         )
 
-        shape = (None, *predictor.card.image_shape)
-        answer = tf.function(lambda image: predictor.model(image, training=False), autograph=False)
-        concrete = answer.get_concrete_function(tf.TensorSpec(shape, tf.float32, "image"))
+        model, card = predictor.model, predictor.card
+        answer = tf.function(
+            lambda images: model(network_input(images, card), training=False), autograph=False
+        )
+        concrete = answer.get_concrete_function(tf.TensorSpec((None,) * 4, tf.uint8, "images"))
         frozen = convert_variables_to_constants_v2(concrete)
         # It knows the NumPy of before 2.0.
         patch_tf2onnx()
         import tf2onnx
 
-        model, _ = tf2onnx.convert.from_graph_def(
+        exported, _ = tf2onnx.convert.from_graph_def(
             frozen.graph.as_graph_def(),
             input_names=[frozen.inputs[0].name],
             output_names=[frozen.outputs[0].name],
         )
-        onnx.helper.set_model_props(model, {"convforge.card": predictor.card.model_dump_json()})
-        onnx.save(model, str(path))
+        onnx.helper.set_model_props(exported, {"convforge.card": card.model_dump_json()})
+        onnx.save(exported, str(path))
 
-    def run(self, path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(self, path: Path, batches: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
         """By ONNX Runtime."""
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        (output,) = session.run(None, {session.get_inputs()[0].name: images})
-        return np.asarray(output)
+        name = session.get_inputs()[0].name
+        return [np.asarray(session.run(None, {name: images})[0]) for images in batches]
 
 
 class LiteRT(Format):
-    """LiteRT, once TensorFlow Lite: for phones and small devices."""
+    """LiteRT, once TensorFlow Lite: for phones and small devices.
+
+    It takes the network's own size alone: its arithmetic is in single precision, and its resizing
+    does not average over what is reduced. Who calls it resizes, as the card says.
+    """
 
     ending = ".tflite"
     needs = ("ai_edge_litert",)
@@ -121,8 +163,11 @@ class LiteRT(Format):
         """A file."""
         predictor.model.export(str(path), format="litert", verbose=False)
 
-    def run(self, path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(self, path: Path, batches: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
         """By LiteRT's interpreter."""
+        return [self._run(path, images) for images in batches]
+
+    def _run(self, path: Path, images: NDArray[Any]) -> NDArray[np.float32]:
         with tempfile.TemporaryDirectory() as folder:
             given, outputs = Path(folder) / "images.npy", Path(folder) / "outputs.npy"
             np.save(given, images)
