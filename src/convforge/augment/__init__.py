@@ -17,7 +17,7 @@ how far an image was turned.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from convforge.augment.settings import Augmentation
+from convforge.augment.settings import Augmentation, Colour, Crop, Geometry, Reflection
 from convforge.augment.targets import TARGETS, check_targets, target_values
 from convforge.augment.window import centre_window
 
@@ -31,6 +31,10 @@ __all__ = [
     "TARGETS",
     "Augment",
     "Augmentation",
+    "Colour",
+    "Crop",
+    "Geometry",
+    "Reflection",
     "apply",
     "centre_window",
     "check_targets",

@@ -26,6 +26,8 @@ FILE_NAME = "journal.jsonl"
 _LOCK = ".journal.lock"
 # Longer than anybody holds it to see whether the writer lives.
 _LOCK_SECONDS = 2.0
+#: The tag of a run with its key.
+KEY_TAG = "convforge.key"
 #: The tag of a run that names the run it is a part of, by key.
 PARENT_TAG = "convforge.parent"
 

@@ -18,12 +18,11 @@ from convforge.pipeline.tracking.client import (
     RefusedError,
     UnreachableError,
 )
-from convforge.pipeline.tracking.journal import PARENT_TAG
+from convforge.pipeline.tracking.journal import KEY_TAG, PARENT_TAG
 from convforge.pipeline.tracking.logged_model import write_mlflow_model
 from convforge.pipeline.tracking.sqlite_store import make_store
 from convforge.pipeline.tracking.store import Store, artifact_location, database_file, quiet_mlflow
 
-KEY_TAG = "convforge.key"
 MLFLOW_PARENT = "mlflow.parentRunId"
 MODEL = "model"
 # What is measured on the test split is the model's.

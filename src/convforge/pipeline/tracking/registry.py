@@ -11,7 +11,7 @@ from typing import Any
 
 from convforge.errors import InputError
 from convforge.pipeline.settings.tracking import ALIAS, MODEL_NAME
-from convforge.pipeline.tracking.mlflow_client import KEY_TAG
+from convforge.pipeline.tracking.journal import KEY_TAG
 from convforge.pipeline.tracking.replay import RUN_FILE, State
 from convforge.pipeline.tracking.store import Store, check_there, quiet_mlflow
 
