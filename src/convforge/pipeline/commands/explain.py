@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
     if arguments.out.suffix != ".png":
         raise InputError(f"--out={arguments.out} is not allowed: give a name that ends in .png")
-    from convforge.pipeline.prediction.model_reference import model_folder
+    from convforge.pipeline.tracking.model_reference import model_folder
 
     with model_folder(arguments.model) as folder:
         failed = _explain(folder, arguments)
