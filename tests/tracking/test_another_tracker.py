@@ -70,6 +70,9 @@ class FolderTracker:
     ) -> None:
         self.labels |= {**params, **tags}
 
+    def describe(self, run_id: str, text: str) -> None:
+        self.labels["description"] = text
+
     def metrics(self, run_id: str, figures: Sequence[Figure], refused: OnRefusal) -> None:
         assert len(figures) <= self.figures_a_request
         self._request("metrics")

@@ -45,9 +45,10 @@ def wait_until(happens: Callable[[], bool], what: str) -> None:
 
 
 @contextmanager
-def running_ui(project: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+def running_ui(project: Path, port: int, *overrides: str) -> Iterator[subprocess.Popen[str]]:
     """The command, in a group of its own, as a terminal starts it."""
     command = [sys.executable, "-m", "convforge.pipeline.cli", "ui", "--port", str(port)]
+    command += overrides
     with (project / "out").open("w") as out, (project / "err").open("w") as err:
         process = subprocess.Popen(
             command, cwd=project, stdout=out, stderr=err, text=True, start_new_session=True
@@ -72,7 +73,7 @@ def test_it_answers_when_it_says_so_and_its_server_ends_with_it(
         wait_until(lambda: "http://" in (project / "out").read_text(), "no address")
         (address,) = (project / "out").read_text().splitlines()
         page = address.removeprefix("MLflow: ").partition(" ")[0]
-        assert page.startswith(f"http://127.0.0.1:{port}/#/experiments/1/")
+        assert page == f"http://127.0.0.1:{port}/convforge/1"
         with urllib.request.urlopen(page, timeout=60) as answer:
             assert answer.status == 200
         # Ctrl-C reaches the whole group in front of the terminal.
@@ -145,5 +146,6 @@ def test_a_database_that_cannot_be_opened_is_told_in_a_line(
 def test_of_an_mlflow_server_it_gives_the_address(
     project: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["ui", "tracking.uri=http://127.0.0.1:5000"]) == 0
-    assert capfd.readouterr().out == "the runs are at http://127.0.0.1:5000\n"
+    uri = f"http://127.0.0.1:{free_port()}"
+    assert cli.main(["ui", f"tracking.uri={uri}"]) == 0
+    assert capfd.readouterr().out == f"the runs are at {uri}\n"

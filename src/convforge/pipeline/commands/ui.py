@@ -24,14 +24,17 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     from convforge.pipeline.composition import compose_config, settings_of
     from convforge.pipeline.tracking.store import store_of
-    from convforge.pipeline.tracking.ui_server import serve
+    from convforge.pipeline.tracking.ui_server import serve, view_address
 
-    root = project_root()
+    root, progress = project_root(), progress_of(arguments)
     settings = settings_of(compose_config(root, arguments.overrides))
     store = store_of(settings.tracking, root)
     if store is None:
         raise InputError("tracking=none keeps no runs to show: use tracking=mlflow")
     if not store.is_database:
-        print(f"the runs are at {store.uri}")
+        view = view_address(store, progress)
+        print(f"the runs are at {view or store.uri}")
+        if view:
+            progress.say("in MLflow's switch at the top left choose Model training, once")
         return
-    serve(store, arguments.port, root, progress_of(arguments))
+    serve(store, arguments.port, root, progress)

@@ -52,6 +52,9 @@ class MLflowTracking(Group):
     parent_run: str | None
     patience: Annotated[float, Field(ge=0, le=3600)]
     registry: RegistrySettings = _NEVER
+    #: Not of a run from before there were any.
+    system_metrics: bool = False
+    system_metrics_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 3.0
 
     @model_validator(mode="after")
     def _no_credentials(self) -> Self:

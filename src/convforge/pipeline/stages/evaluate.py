@@ -25,6 +25,8 @@ from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.settings.tracking import MLflowTracking
 from convforge.pipeline.stages.entry import add_copy, run_stage, stage_parser
 from convforge.pipeline.tracking.champion import TEST_DIGEST_TAG, challenge_in_time
+from convforge.pipeline.tracking.description import RunDescription, figures_of_epoch
+from convforge.pipeline.tracking.journal import Journal
 from convforge.pipeline.tracking.replay import State
 from convforge.pipeline.tracking.tracker import Tracker
 from convforge.pipeline.training import backend
@@ -88,7 +90,20 @@ def evaluate(
     files += [(file, folder.data.name) for file in of_data]
     files += [(folder.predictions, ""), (folder.metrics, "")]
     epoch = predictor.card.epoch or settings.trainer.epochs
-    _complete_run(settings, run, out, root, figures, files, epoch, manifest, progress)
+    begun = Journal(run).first
+    description = RunDescription(
+        settings.model.name,
+        predictor.model.count_params(),
+        manifest,
+        settings.trainer.epochs,
+        tags=begun.content["tags"] if begun else {},
+        weights=predictor.card.weights,
+        figures={**figures_of_epoch(trained.history, predictor.card.epoch), **figures},
+        pictures=True,
+    )
+    _complete_run(
+        settings, run, out, root, figures, files, epoch, manifest, description.text, progress
+    )
     return figures
 
 
@@ -151,6 +166,7 @@ def _complete_run(
     files: Sequence[tuple[Path, str]],
     epoch: int,
     manifest: Manifest,
+    description: str,
     progress: Progress,
 ) -> None:
     """Add figures and files, each with its folder in the store, to the run that trained."""
@@ -176,6 +192,7 @@ def _complete_run(
         context="testing",
     )
     journal.metrics(figures, epoch)
+    journal.description(description)
     for file, to in files:
         journal.artifact(file, to)
     journal.end("FINISHED")

@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,12 @@ from convforge.pipeline.settings.distribution import RayDistribution
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.settings.tracking import MLflowTracking
 from convforge.pipeline.stages.entry import add_copy, run_stage, stage_parser
+from convforge.pipeline.tracking.description import (
+    COMMAND_TAG,
+    RunDescription,
+    command,
+    figures_of_epoch,
+)
 from convforge.pipeline.tracking.journal import FILE_NAME as JOURNAL
 from convforge.pipeline.tracking.journal import Journal
 from convforge.pipeline.tracking.provenance import provenance_tags
@@ -83,6 +89,8 @@ class RunLabel:
 
     name: str
     tags: Mapping[str, str]
+    #: What a person types to repeat it, in words; none where DVC runs it.
+    command: Sequence[str] = ()
 
 
 class Report(Protocol):
@@ -263,6 +271,15 @@ def _train(
     _write_config(settings, folder)
     with _tracked(part, manifest, label, run) as tracker:
         journal = tracker.journal
+        assert journal.first is not None
+        description = RunDescription(
+            settings.model.name,
+            trainer.model.count_params(),
+            manifest,
+            settings.trainer.epochs,
+            tags=journal.first.content["tags"],
+        )
+        journal.description(description.text)
         journal.artifact(folder.config)
         if start is not None:
             start.write(folder.started_from)
@@ -297,6 +314,13 @@ def _train(
             ):
                 journal.artifact(picture, folder.pictures.name)
         journal.model(folder.model)
+        description = replace(
+            description,
+            weights=used.weights,
+            figures=figures_of_epoch(folder.history, used.epoch),
+            pictures=report is not None,
+        )
+        journal.description(description.text)
         figures = journal.last_metrics
     drawn = "" if report is None else f"    pictures: {folder.pictures}"
     progress.say(f"model: {folder.model} ({used.weights}){drawn}")
@@ -346,7 +370,8 @@ def _tracked(
     tracker.start()
     status = "FAILED"
     try:
-        yield tracker
+        with tracker.system_metrics():
+            yield tracker
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
@@ -409,6 +434,7 @@ def _begin(
         **provenance_tags(root),
         "convforge.version": convforge.__version__,
         "convforge.data_digest": manifest.digest,
+        COMMAND_TAG: command(label.command),
         **label.tags,
     }
     config = dump(settings)

@@ -7,6 +7,7 @@ a cluster. Data are prepared beside DVC's, so a sweep touches no file of DVC's.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 import traceback
@@ -291,8 +292,9 @@ def _label(settings: Settings, overrides: Sequence[str]) -> RunLabel:
     parent = tracking.parent_run if isinstance(tracking, MLflowTracking) else None
     tags = {PARENT_TAG: parent} if parent else {}
     keys = os.environ.get(_SWEPT_KEYS, "").split()
+    own = [item for item in overrides if not key_of(item).startswith("tracking")]
+    command = ["convforge", "train", *map(shlex.quote, own)]
     choices = " ".join(item for item in overrides if key_of(item) in keys)
     if choices:
-        return RunLabel(choices[:250], tags)
-    apart = " ".join(item for item in overrides if not key_of(item).startswith("tracking"))
-    return RunLabel(run_name(settings, apart), tags)
+        return RunLabel(choices[:250], tags, command)
+    return RunLabel(run_name(settings, " ".join(own)), tags, command)

@@ -81,6 +81,9 @@ class TrackingClient(Protocol):
     ) -> None:
         """Params and tags; a tag `PARENT_TAG` makes the run a child of the run with that key."""
 
+    def describe(self, run_id: str, text: str) -> None:
+        """What the run and its model are, in Markdown; what a person has written there stays."""
+
     def metrics(self, run_id: str, figures: Sequence[Figure], refused: OnRefusal) -> None:
         """At most `figures_a_request` figures."""
 

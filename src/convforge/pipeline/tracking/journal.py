@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,8 @@ _LOCK = ".journal.lock"
 _LOCK_SECONDS = 2.0
 #: The tag of a run with its key.
 KEY_TAG = "convforge.key"
+#: The kinds of events with figures: of the epochs and the test split, and of the machine.
+METRICS, SYSTEM = "metrics", "system_metrics"
 #: The tag of a run that names the run it is a part of, by key.
 PARENT_TAG = "convforge.parent"
 
@@ -58,6 +61,8 @@ class Journal:
         self.path = folder / FILE_NAME
         self._run_folder = run_folder or folder
         self._lock: FileLock | None = None
+        # The machine's figures come from a thread of their own.
+        self._appending = threading.Lock()
         self._repeated: set[str] = set()
 
     @property
@@ -99,8 +104,13 @@ class Journal:
 
     def recorded_metrics(self) -> dict[int, dict[str, float]]:
         """The figures that there are, by step."""
-        there = (event.content for event in self.events() if event.kind == "metrics")
+        there = (event.content for event in self.events() if event.kind == METRICS)
         return {content["step"]: content["values"] for content in there}
+
+    @property
+    def last_system_step(self) -> int:
+        """The step of the machine's last figures, or -1."""
+        return max((it.content["step"] for it in self.events() if it.kind == SYSTEM), default=-1)
 
     def append(self, kind: str, content: Mapping[str, Any]) -> None:
         """Write one event; a killed process does not lose it once this has returned.
@@ -108,6 +118,10 @@ class Journal:
         Raises:
             InputError: another process writes this journal.
         """
+        with self._appending:
+            self._append(kind, content)
+
+    def _append(self, kind: str, content: Mapping[str, Any]) -> None:
         self._hold()
         if _identity(kind, content) in self._repeated:
             return
@@ -178,11 +192,19 @@ class Journal:
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Figures of one epoch."""
-        self.append("metrics", {"values": dict(values), "step": step})
+        self.append(METRICS, {"values": dict(values), "step": step})
+
+    def system_metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Figures of the machine; `step` counts them."""
+        self.append(SYSTEM, {"values": dict(values), "step": step})
 
     def tags(self, tags: Mapping[str, str]) -> None:
         """What is known of the run only now."""
         self.append("tags", {"tags": dict(tags)})
+
+    def description(self, text: str) -> None:
+        """What the run is, in Markdown; the last one counts."""
+        self.append("description", {"text": text})
 
     def artifact(self, path: Path, folder: str = "", *, anew: bool = False) -> None:
         """A file of the run, to be kept under `folder`; `anew` where it may have changed since."""

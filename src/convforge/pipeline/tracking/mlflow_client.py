@@ -11,13 +11,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from convforge.errors import InputError
+from convforge.pipeline.filesystem import checksum
 from convforge.pipeline.tracking.client import (
     Figure,
     OnRefusal,
     RefusedError,
     UnreachableError,
 )
+from convforge.pipeline.tracking.experiment_view import DESCRIPTION_TAG, experiment_tags
 from convforge.pipeline.tracking.journal import KEY_TAG, PARENT_TAG
 from convforge.pipeline.tracking.logged_model import write_mlflow_model
 from convforge.pipeline.tracking.sqlite_store import make_store
@@ -25,8 +29,10 @@ from convforge.pipeline.tracking.store import Store, artifact_location, database
 
 MLFLOW_PARENT = "mlflow.parentRunId"
 MODEL = "model"
+_DESCRIBED_TAG = "convforge.description"
 # What is measured on the test split is the model's.
 _TESTED = "test_"
+_TESTING = "testing"
 # MLflow's own limits.
 _PARAM_LENGTH = 6000
 _TAG_LENGTH = 8000
@@ -131,16 +137,24 @@ def open_client(uri: str, warn: Callable[[str], None]) -> Any:
 
 
 def experiment_id(client: Any, name: str, uri: str) -> str:
-    """The id of the experiment `name`, made where it is new."""
+    """The id of the experiment `name`, made where it is new, with the tags of its pages."""
     from mlflow.exceptions import MlflowException
 
+    tags = experiment_tags()
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, artifact_location(uri)))
+            return str(client.create_experiment(name, artifact_location(uri), tags))
         except MlflowException:  # Another job of the sweep was faster.
             found = client.get_experiment_by_name(name)
             if found is None:
+                raise
+    # Those that it has are a person's, or from before.
+    for key in tags.keys() - found.tags.keys():
+        try:
+            client.set_experiment_tag(found.experiment_id, key, tags[key])
+        except MlflowException as error:
+            if not _is_refusal(error):
                 raise
     return str(found.experiment_id)
 
@@ -290,25 +304,57 @@ class MLflowStore:
         with answers():
             self.client.log_batch(run_id, **what)
 
+    def describe(self, run_id: str, text: str) -> None:
+        """The description of the run and, once it has one, of its model.
+
+        A tag keeps the digest of the last one written here: another is a person's.
+        """
+        from mlflow.entities import RunTag
+
+        text = text[:_TAG_LENGTH]
+        tags = {DESCRIPTION_TAG: text, _DESCRIBED_TAG: checksum.of_text(text)}
+        with answers():
+            if _is_free(self.client.get_run(run_id).data.tags):
+                self._batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+            for model in self._models(run_id):
+                if _is_free(model.tags):
+                    self.client.set_logged_model_tags(model.model_id, tags)
+
     def metrics(self, run_id: str, figures: Sequence[Figure], refused: OnRefusal) -> None:
         """At most `figures_a_request` figures; a store drops rows that it has."""
         from mlflow.entities import Metric
 
-        tested = any(each.name.startswith(_TESTED) for each in figures)
-        # MLflow's page of models shows, and sorts by, what belongs to a model.
-        with answers():
-            model = next((each.model_id for each in self._models(run_id)), None) if tested else None
+        of_model: dict[str, Any] = {}
+        if any(each.name.startswith(_TESTED) for each in figures):
+            with answers():
+                of_model = self._tested(run_id)
         metrics = [
             Metric(
                 each.name,
                 each.value,
                 each.time,
                 each.step,
-                model_id=model if each.name.startswith(_TESTED) else None,
+                **(of_model if each.name.startswith(_TESTED) else {}),
             )
             for each in figures
         ]
         _one_by_one(metrics, lambda some: self._batch(run_id, metrics=some), refused)
+
+    def _tested(self, run_id: str) -> dict[str, Any]:
+        """What a figure on the test split belongs to: the run's model, and the data set.
+
+        MLflow's page of models has columns, and sorts by them, for figures with both.
+        """
+        model = next((each.model_id for each in self._models(run_id)), None)
+        if model is None:
+            return {}
+        sets = [
+            entry.dataset
+            for entry in self.client.get_run(run_id).inputs.dataset_inputs
+            if any(tag.value == _TESTING for tag in entry.tags)
+        ]
+        named = {"dataset_name": sets[0].name, "dataset_digest": sets[0].digest} if sets else {}
+        return {"model_id": model, **named}
 
     def history(self, run_id: str, name: str) -> dict[int, float]:
         """The figure's value at each step that the run has."""
@@ -402,9 +448,12 @@ class MLflowStore:
         )
 
     def end(self, run_id: str, status: str, time: int) -> None:
-        """The run has ended."""
+        """The run has ended; one that had ended before, as a tested one, keeps its duration."""
         with answers():
-            self.client.set_terminated(run_id, status, time)
+            if self.client.get_run(run_id).info.status == "RUNNING":
+                self.client.set_terminated(run_id, status, time)
+            else:
+                self.client.update_run(run_id, status)
 
     def reopen(self, run_id: str) -> None:
         """The run goes on."""
@@ -414,7 +463,6 @@ class MLflowStore:
 
 def _dataset_schema(profile: Mapping[str, Any]) -> str | None:
     """The shapes and types of images and labels, as MLflow shows them."""
-    import numpy as np
     from mlflow.data.schema import TensorDatasetSchema
     from mlflow.types import Schema, TensorSpec
 
@@ -424,6 +472,12 @@ def _dataset_schema(profile: Mapping[str, Any]) -> str | None:
     labels = TensorSpec(np.dtype("int64"), (-1,), "class")
     targets = Schema([labels]) if profile.get("classes") else None
     return json.dumps(TensorDatasetSchema(Schema([images]), targets).to_dict())
+
+
+def _is_free(tags: Mapping[str, str]) -> bool:
+    """Whether no person has described what has these `tags`."""
+    there = tags.get(DESCRIPTION_TAG, "")
+    return not there or checksum.of_text(there) == tags.get(_DESCRIBED_TAG)
 
 
 def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 
 from convforge.errors import InputError
 from convforge.pipeline.settings.tracking import ALIAS, MODEL_NAME
+from convforge.pipeline.tracking.experiment_view import DESCRIPTION_TAG
 from convforge.pipeline.tracking.journal import KEY_TAG
 from convforge.pipeline.tracking.replay import RUN_FILE, State
 from convforge.pipeline.tracking.store import Store, check_there, quiet_mlflow
 
+_VERSIONS_TAG = "mlflow.modelVersions"
 _RUN_ID = re.compile("[0-9a-f]{32}")
 
 
@@ -141,21 +144,30 @@ def add_version(client: Any, run: Any, name: str, alias: str | None) -> Version:
     """
     model = model_of(client, run)
     if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=_what_it_is(name, run.data.params))
     versions = client.search_model_versions(f"name = '{name}'")
     known = [version for version in versions if version.run_id == run.info.run_id]
-    version = known[0] if known else _create_version(client, name, run.info.run_id, model)
+    version = known[0] if known else _create_version(client, name, run, model)
     if alias:
         client.set_registered_model_alias(name, alias, version.version)
     return Version(name, int(version.version), not known)
 
 
-def _create_version(client: Any, name: str, run_id: str, model: str) -> Any:
+def _create_version(client: Any, name: str, run: Any, model: str) -> Any:
     # A database is asked here, where MLflow would look for `models:/…` in whatever store is this
     # process's default; a server looks in its own.
     is_database = Store(client.tracking_uri, "").is_database
     source = client.get_logged_model(model).artifact_location if is_database else f"models:/{model}"
-    return client.create_model_version(name, source, run_id, model_id=model)
+    version = client.create_model_version(
+        name,
+        source,
+        run.info.run_id,
+        # A model's own page has it too, and what is known later goes there.
+        description=run.data.tags.get(DESCRIPTION_TAG),
+        model_id=model,
+    )
+    _name_in_model(client, model, version)
+    return version
 
 
 def register(run_id: str, uri: str, name: str | None, alias: str | None) -> Version:
@@ -173,3 +185,27 @@ def register(run_id: str, uri: str, name: str | None, alias: str | None) -> Vers
     with asking(uri) as client:
         run = client.get_run(run_id)
         return add_version(client, run, name or default_name(run), alias)
+
+
+def _name_in_model(client: Any, model: str, version: Any) -> None:
+    """What MLflow's pages of models go by, as its own `register_model` leaves it."""
+    there = json.loads(client.get_logged_model(model).tags.get(_VERSIONS_TAG, "[]"))
+    named = {"name": version.name, "version": int(version.version)}
+    client.set_logged_model_tags(model, {_VERSIONS_TAG: json.dumps([*there, named])})
+
+
+def _what_it_is(name: str, params: Mapping[str, str]) -> str:
+    """The description of a registered model: what all its versions are, and how one is used."""
+    network, data = params.get("model.name"), params.get("data.name")
+    return f"""\
+**{network}** for **{data}**, trained by convforge. Each version is the model of one run, and \
+described as that.
+
+```console
+convforge predict models:/{name}@ALIAS IMAGE
+convforge export models:/{name}@ALIAS --to onnx
+mlflow models serve -m models:/{name}@ALIAS --env-manager local -p 5001
+```
+
+It takes image files, or pixels 0..255, and normalises them itself.
+"""

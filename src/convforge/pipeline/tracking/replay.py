@@ -14,7 +14,7 @@ from convforge.pipeline.credentials import separate
 from convforge.pipeline.filesystem.atomic_file import write_text
 from convforge.pipeline.filesystem.lock import BusyError, hold
 from convforge.pipeline.tracking.client import Figure, RefusedError, TrackingClient
-from convforge.pipeline.tracking.journal import Event, Journal
+from convforge.pipeline.tracking.journal import METRICS, SYSTEM, Event, Journal
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 RUN_FILE = "run.json"
 _LOCK = ".delivery.lock"
 SWEEP_TAG = "convforge.sweep"
+_FIGURES = (METRICS, SYSTEM)
 
 
 @dataclass
@@ -128,7 +129,7 @@ class Replay:
         if self.state.closed:
             self._allowed("its status", lambda: self.client.reopen(self._run))
             self.state.closed = None
-        if events[0].kind == "metrics":
+        if events[0].kind in _FIGURES:
             self._metrics(events)
         else:
             handler = _HANDLERS.get(events[0].kind)
@@ -166,11 +167,12 @@ class Replay:
         events: list[Event] = []
         figures = 0
         for event in self.journal.events(self.state.delivered):
-            figures += len(event.content["values"]) if event.kind == "metrics" else 0
-            if events and (event.kind != "metrics" or figures > self.client.figures_a_request):
+            has_figures = event.kind in _FIGURES
+            figures += len(event.content["values"]) if has_figures else 0
+            if events and (not has_figures or figures > self.client.figures_a_request):
                 break
             events.append(event)
-            if event.kind != "metrics":
+            if not has_figures:
                 break
         return events
 
@@ -217,6 +219,11 @@ class Replay:
 
     def _tags(self, event: Event) -> None:
         self.client.label(self._run, {}, event.content["tags"], self._refuse)
+
+    def _description(self, event: Event) -> None:
+        self._allowed(
+            "its description", lambda: self.client.describe(self._run, event.content["text"])
+        )
 
     def _dataset(self, event: Event) -> None:
         self._allowed("the data set", lambda: self.client.dataset(self._run, event.content))
@@ -307,6 +314,7 @@ class Replay:
 _HANDLERS: Mapping[str, Callable[[Replay, Event], Any]] = {
     "begin": Replay._begin,
     "tags": Replay._tags,
+    "description": Replay._description,
     "dataset": Replay._dataset,
     "artifact": Replay._artifact,
     "model": Replay._model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from convforge.pipeline.progress import Progress
@@ -12,6 +13,7 @@ from convforge.pipeline.tracking.journal import Journal
 from convforge.pipeline.tracking.outbox import deliveries, open_journal, settle, tidy, waiting
 from convforge.pipeline.tracking.replay import Replay, State
 from convforge.pipeline.tracking.store import Store, store_of
+from convforge.pipeline.tracking.system_metrics import system_metrics
 from convforge.pipeline.tracking.uploader import Uploader
 
 
@@ -94,6 +96,14 @@ class Tracker:
         """There is something new in the journal."""
         if self._sender is not None:
             self._sender.wake()
+
+    def system_metrics(self) -> AbstractContextManager[None]:
+        """A block in which the machine's figures are written too, if the config asks for them."""
+        settings = self._settings
+        if not isinstance(settings, MLflowTracking) or not settings.system_metrics:
+            return nullcontext()
+        seconds = settings.system_metrics_seconds
+        return system_metrics(self.journal, seconds, self._progress.warn)
 
     def finish(self) -> None:
         """Deliver what is left while that goes well; say so if something must wait."""

@@ -17,12 +17,14 @@ from typing import IO, Any
 
 from convforge.errors import InputError
 from convforge.pipeline.progress import Progress
-from convforge.pipeline.tracking.mlflow_client import experiment_id, open_client
+from convforge.pipeline.tracking.client import RefusedError, UnreachableError
+from convforge.pipeline.tracking.experiment_view import page
+from convforge.pipeline.tracking.mlflow_client import answers, experiment_id, open_client
 from convforge.pipeline.tracking.store import Store, artifact_location, database_file
+from convforge.pipeline.tracking.ui_app import ENTRY
 
 _HOST = "127.0.0.1"
-# Without `workflowType` the pages open as those for language models and hide the models.
-_PAGE = "http://{host}:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+_PAGE = "http://{host}:{port}/{entry}/{experiment}"
 # What brings the driver that SQLAlchemy asks for, where it is not the module's name.
 _PACKAGES = {
     "psycopg": "'psycopg[binary]', or give postgresql+psycopg2:// where that is installed",
@@ -51,10 +53,21 @@ def serve(store: Store, port: int, root: Path, progress: Progress) -> None:
         while not _answers(port):
             _check_runs(server, log)
             time.sleep(_POLL_SECONDS)
-        page = _PAGE.format(host=_HOST, port=port, experiment=experiment)
-        print(f"MLflow: {page}  (Ctrl-C ends it)", flush=True)
+        entry = _PAGE.format(host=_HOST, port=port, entry=ENTRY, experiment=experiment)
+        print(f"MLflow: {entry}  (Ctrl-C ends it)", flush=True)
         server.wait()
         _check_runs(server, log)
+
+
+def view_address(store: Store, progress: Progress) -> str | None:
+    """The address of the experiment's view on an MLflow server; None where it does not answer."""
+    try:
+        with answers():
+            client = open_client(store.uri, progress.warn)
+            experiment = experiment_id(client, store.experiment, store.uri)
+    except (RefusedError, UnreachableError):
+        return None
+    return f"{store.uri.rstrip('/')}/{page(experiment)}"
 
 
 def _check_port(port: int) -> None:
@@ -103,7 +116,7 @@ def _server(uri: str, port: int, root: Path, log: IO[bytes]) -> Iterator[subproc
     location = artifact_location(uri)
     if location is not None:
         command += ["--default-artifact-root", location]
-    command += ["--host", _HOST, "--port", str(port), "--workers", "1"]
+    command += ["--host", _HOST, "--port", str(port), "--workers", "1", "--app-name", ENTRY]
     # Its job runner starts a dozen processes and gigabytes for features that are not used here.
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     guard = subprocess.Popen(
