@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import logging
 import os
 import shutil
@@ -173,6 +174,42 @@ def digits(shared_project: Path, compose: Callable[..., Any]) -> Path:
     from convforge.pipeline.stages.preprocess import prepared
 
     return prepared(compose().data, shared_project, Progress(Verbosity.QUIET))
+
+
+@pytest.fixture(scope="session")
+def measured(
+    compose: Callable[..., Any],
+    digits_archive: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., tuple[Any, Path]]:
+    """Digits with a table of numbers: how bright each is, and whether brighter than the mean."""
+    import numpy as np
+    from PIL import Image
+
+    from convforge.pipeline.progress import Progress, Verbosity
+    from convforge.pipeline.stages.preprocess import prepared
+
+    folder = tmp_path_factory.mktemp("measured")
+    with zipfile.ZipFile(digits_archive) as archive:
+        names = archive.namelist()
+        brightness = {
+            name: float(np.asarray(Image.open(io.BytesIO(archive.read(name)))).mean())
+            for name in names
+        }
+    middle = np.mean(list(brightness.values()))
+    rows = [f"{name},{value},{1 if value > middle else -1}" for name, value in brightness.items()]
+    (folder / "table.csv").write_text("\n".join(["file,brightness,bright", *rows]))
+
+    def settings(column: str, *overrides: str) -> tuple[Any, Path]:
+        composed = compose(
+            *("data=table", f"data.path={folder / 'table.csv'}", f"data.images={digits_archive}"),
+            *("data.class_column=null", f"data.target_columns=[{column}]", "data.channels=1"),
+            *("data.size=[28,28]", "model=softmax_linear", "augment=none", "task=regression"),
+            *("tracking=none", "trainer.epochs=20", *overrides),
+        )
+        return composed, prepared(composed.data, folder, Progress(Verbosity.QUIET))
+
+    return settings
 
 
 @pytest.fixture(scope="session")

@@ -767,8 +767,11 @@ def test_killed_processes_in_parts_from_anothers_weights_end_as_one_that_is_not(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize(
+    ("backend", "feed"), [("tensorflow", "stream"), ("jax", "stream"), ("jax", "device")]
+)
 def test_processes_that_are_killed_at_random_moments_end_as_one_that_is_not(
-    compose: Callable[..., Settings], digits: Path, tmp_path: Path, backend: str
+    compose: Callable[..., Settings], digits: Path, tmp_path: Path, backend: str, feed: str
 ) -> None:
-    _run_with_kills(compose(*NET, "trainer.epochs=8"), digits, tmp_path, backend, kills=25, seed=7)
+    settings = compose(*NET, "trainer.epochs=8", f"trainer.feed={feed}")
+    _run_with_kills(settings, digits, tmp_path, backend, kills=25, seed=7)

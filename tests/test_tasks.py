@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,6 @@ from convforge.pipeline.report.scores import class_scores, target_scores
 from convforge.pipeline.settings.objective import LossSettings
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.stages.evaluate import evaluate
-from convforge.pipeline.stages.preprocess import prepared
 from convforge.pipeline.stages.train import train
 from convforge.pipeline.training.objective import EachClass, class_weights, training_loss
 from convforge.serving.predictor import load_predictor
@@ -281,38 +278,6 @@ def test_a_task_and_a_loss_that_do_not_go_together_are_refused_when_composed(
     with pytest.raises(InputError) as refusal:
         settings_of(compose_config(shared_project, ["augment=none", *overrides]))
     assert said in str(refusal.value)
-
-
-@pytest.fixture(scope="module")
-def measured(
-    compose: Callable[..., Settings],
-    digits_archive: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[..., tuple[Settings, Path]]:
-    """Digits with a table of numbers: how bright each is, and whether brighter than the mean."""
-    from PIL import Image
-
-    folder = tmp_path_factory.mktemp("measured")
-    with zipfile.ZipFile(digits_archive) as archive:
-        names = archive.namelist()
-        brightness = {
-            name: float(np.asarray(Image.open(io.BytesIO(archive.read(name)))).mean())
-            for name in names
-        }
-    middle = np.mean(list(brightness.values()))
-    rows = [f"{name},{value},{1 if value > middle else -1}" for name, value in brightness.items()]
-    (folder / "table.csv").write_text("\n".join(["file,brightness,bright", *rows]))
-
-    def settings(column: str, *overrides: str) -> tuple[Settings, Path]:
-        composed = compose(
-            *("data=table", f"data.path={folder / 'table.csv'}", f"data.images={digits_archive}"),
-            *("data.class_column=null", f"data.target_columns=[{column}]", "data.channels=1"),
-            *("data.size=[28,28]", "model=softmax_linear", "augment=none", "task=regression"),
-            *("tracking=none", "trainer.epochs=20", *overrides),
-        )
-        return composed, prepared(composed.data, folder, QUIET)
-
-    return settings
 
 
 def test_a_net_learns_a_column_of_numbers(

@@ -121,6 +121,23 @@ def test_starting_at_an_epoch_is_the_tail_of_starting_at_the_first(
     _assert_same(read(STEPS, augmentation=MOVED, first_epoch=2), from_start[2 * STEPS :])
 
 
+@pytest.mark.parametrize(("first_epoch", "limit"), [(0, None), (2, None), (1, 100)])
+@pytest.mark.parametrize("sizes", ["one shard", "nine shards, tiny blocks"])
+def test_an_epochs_order_without_its_pixels_is_that_of_its_batches(
+    stream: Stream, sharded: Stream, sizes: str, first_epoch: int, limit: int | None
+) -> None:
+    read, block = (stream, WHOLE) if sizes == "one shard" else (sharded, 1)
+    options: dict[str, Any] = {
+        "seed": 3, "first_epoch": first_epoch, "shuffle_bytes": block, "limit_examples": limit
+    }  # fmt: skip
+    order = next(read.orders(**options).as_numpy_iterator())
+    whole = read.whole("train")
+    steps = -(-(limit or EXAMPLES) // BATCH)
+    expected = _keys(_batches(read, steps, **options))
+    pixels = whole.images[order].astype(np.float32)
+    assert _keys([(pixels, whole.labels[order])]) == expected
+
+
 def test_the_number_of_threads_changes_nothing(stream: Stream, sharded: Stream) -> None:
     for one in (stream, sharded):
         batches = [

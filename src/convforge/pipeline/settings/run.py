@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -61,6 +62,14 @@ class Settings(Group):
         """What a regression predicts, by name; nothing for classes."""
         regression = isinstance(self.task, RegressionTask)
         return (self.drawn_targets or self.data.target_names) if regression else ()
+
+    @property
+    def augmentation_in_training(self) -> Augmentation:
+        """`augment`, moved into the step where the data lie in the device's memory."""
+        before = self.augment.active and self.augment.place == "input"
+        if self.trainer.feed == "device" and before:
+            return replace(self.augment, place="step")
+        return self.augment
 
     def outputs(self, classes: int) -> int:
         """How many units the net ends with: one for each number to predict, or for each class."""
@@ -153,6 +162,16 @@ class Settings(Group):
         if learning and learning <= self.frozen:
             allowed = f"patterns that leave one of {', '.join(sorted(learning))} to be trained"
             raise ArgumentError("trainer.freeze", patterns, allowed)
+        return self
+
+    @model_validator(mode="after")
+    def _one_device_is_fed(self) -> Self:
+        if self.trainer.feed == "device":
+            if self.distribute.name != "none":
+                allowed = f"stream with distribute={self.distribute.name}"
+                raise ArgumentError("trainer.feed", "device", allowed)
+            if self.drawn_targets:
+                raise ArgumentError("trainer.feed", "device", "stream with task.drawn")
         return self
 
     @model_validator(mode="after")

@@ -52,6 +52,8 @@ class TrainerSettings(Group):
     deterministic: bool
     shuffle_megabytes: Annotated[int, Field(ge=1, le=1_048_576)]
     input_threads: Annotated[int, Field(ge=1, le=1024)] | None
+    #: Of a run from before there was a choice, too.
+    feed: Literal["stream", "device"] = "stream"
     largest_loss: Annotated[float, Field(gt=0)]
     early_stopping: EarlyStoppingSettings = _NEVER
     checkpoint: CheckpointSettings

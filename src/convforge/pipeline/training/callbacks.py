@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from convforge.pipeline.metrics import higher_is_better
 from convforge.pipeline.progress import Progress, Task
@@ -142,11 +143,12 @@ class LiveProgress(keras.callbacks.Callback):
         self._shown = 0.0
         self._said = ""
         self._epoch_start = self._epoch_stop = 0.0
-        self._done_before = 0
+        self._done_before = self._seen = 0
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         self._epoch_start = time.monotonic()
         self._done_before = self._task.done
+        self._seen = self._state.position.step * self._batch_size
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         epoch, step = self._state.position
@@ -154,8 +156,9 @@ class LiveProgress(keras.callbacks.Callback):
         if time.monotonic() - self._shown > REFRESH_SECONDS:
             self._shown = time.monotonic()
             figures = self._said = f"{self._epoch_of(epoch)} {_figures(logs or {})}"
-        rest = self._examples - (step - 1) * self._batch_size
-        self._task.advance(min(self._batch_size, rest), figures)
+        seen = min(step * self._batch_size, self._examples)
+        self._task.advance(seen - self._seen, figures)
+        self._seen = seen
         self._epoch_stop = time.monotonic()
 
     def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
@@ -171,4 +174,4 @@ class LiveProgress(keras.callbacks.Callback):
 
 
 def _figures(logs: Mapping[str, Any]) -> str:
-    return "  ".join(f"{name} {float(value):.4f}" for name, value in logs.items())
+    return "  ".join(f"{name} {np.ravel(value)[-1]:.4f}" for name, value in logs.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
@@ -80,6 +81,17 @@ class Feed:
         )
         return self._weighted(self._standardized(batches))
 
+    def orders(self, first_epoch: int = 0) -> Iterator[NDArray[np.int64]]:
+        """The order of the examples that are used of each epoch from `first_epoch` on."""
+        trainer = self.settings.trainer
+        orders = self.stream.orders(
+            seed=self.settings.seed,
+            first_epoch=first_epoch,
+            shuffle_bytes=trainer.shuffle_megabytes << 20,
+            limit_examples=trainer.limit_examples,
+        )
+        return (order[: self.examples] for order in orders.as_numpy_iterator())
+
     def validation(self) -> Any:
         """The batches of the validation images, or None without any."""
         if not self.stream.examples("validation"):
@@ -92,12 +104,19 @@ class Feed:
             held_out(stream, "validation", self.settings, limit, numbered=numbered)
         )
 
+    def standardized(self, labels: Any) -> Any:
+        """The numbers to predict as the loss sees them; classes as they are."""
+        if self.targets is None:
+            return labels
+        mean = np.array(self.targets.mean, np.float32)
+        return (labels - mean) / np.array(self.targets.std, np.float32)
+
     def _standardized(self, batches: Any) -> Any:
         if self.targets is None:
             return batches
-        mean = np.array(self.targets.mean, np.float32)
-        std = np.array(self.targets.std, np.float32)
-        return batches.map(lambda images, numbers, *whole: (images, (numbers - mean) / std, *whole))
+        return batches.map(
+            lambda images, numbers, *whole: (images, self.standardized(numbers), *whole)
+        )
 
     def _weighted(self, batches: Any) -> Any:
         """With Keras' sample weights as a third column, where classes count differently."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from convforge.pipeline.training.resume.checkpoints import START, Checkpoint, Position
 from convforge.pipeline.training.resume.state import capture
@@ -50,6 +51,7 @@ class RunState(keras.callbacks.Callback):
         self._epoch_began = time.monotonic()
         self._largest_loss = largest_loss
         self._losses: list[Any] = []
+        self._batch = -1
         self._looked = time.monotonic()
 
     @property
@@ -66,9 +68,13 @@ class RunState(keras.callbacks.Callback):
         if not self.position.step:
             self._seconds_before = 0.0
         self._epoch_began = time.monotonic()
+        self._batch = -1
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        self.position = Position(self.position.epoch, self.position.step + 1)
+        """After a step, or after several that one program ran, with the loss of each."""
+        epoch, step = self.position
+        self.position = Position(epoch, step + batch - self._batch)
+        self._batch = batch
         self._losses.append((logs or {})["loss"])
         if time.monotonic() - self._looked > REFRESH_SECONDS:
             self.check_losses()
@@ -83,10 +89,10 @@ class RunState(keras.callbacks.Callback):
         Raises:
             DivergedError: one is not finite, or too large.
         """
-        losses, self._losses = self._losses, []
+        losses = [float(loss) for given in self._losses for loss in np.ravel(given)]
+        self._losses = []
         epoch, step = self.position
-        for number, given in enumerate(losses, start=step - len(losses)):
-            loss = float(given)
+        for number, loss in enumerate(losses, start=step - len(losses)):
             if not loss <= self._largest_loss:
                 raise DivergedError(Position(epoch, number), loss)
         self._looked = time.monotonic()

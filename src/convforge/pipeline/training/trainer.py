@@ -92,7 +92,7 @@ def _build(
     distribution.prepare(model)
     trainable = with_augmentation(
         trained_model(model),
-        settings.augment,
+        settings.augmentation_in_training,
         seed=settings.seed,
         colour_basis=stream.colour_basis(settings.augment),
         rows=asked.batch_size if asked.accumulate > 1 else None,
@@ -289,27 +289,40 @@ class Trainer:
             callbacks += [ending, pruning]
             if start is not None and step:
                 callbacks.append(RestoredMetrics(start.arrays))
-            for position, end in self._parts(state.position):
-                # Of a run that was killed after its last epoch.
-                if ending.is_due or pruning.is_due:
-                    break
-                self.trainable.fit(
-                    self.distribution.batches(feed.training(position)),
-                    initial_epoch=position.epoch,
-                    epochs=end,
-                    steps_per_epoch=feed.steps_per_epoch - position.step,
-                    validation_data=self._validation_batches(),
-                    # Where Keras cannot count them itself.
-                    validation_steps=feed.validation_steps if self.distribution.endless else None,
-                    # The stream's own order; Keras would warn that it cannot shuffle.
-                    shuffle=False,
-                    verbose=0,
-                    callbacks=callbacks,
-                )
+            # Else of a run that was killed after its last epoch.
+            if not (ending.is_due or pruning.is_due):
+                fit = self._fit_device if settings.feed == "device" else self._fit_stream
+                fit(state.position, callbacks)
         if ending.is_due:
             progress.say(
                 f"ended early: {monitor} has not become better for {early.patience} epochs"
             )
+
+    def _fit_stream(self, start: Position, callbacks: list[keras.callbacks.Callback]) -> None:
+        for position, end in self._parts(start):
+            self.trainable.stop_training = False
+            self.trainable.fit(
+                self.distribution.batches(self.feed.training(position)),
+                initial_epoch=position.epoch,
+                epochs=end,
+                steps_per_epoch=self.feed.steps_per_epoch - position.step,
+                validation_data=self._validation_batches(),
+                # Where Keras cannot count them itself.
+                validation_steps=self.feed.validation_steps if self.distribution.endless else None,
+                # The stream's own order; Keras would warn that it cannot shuffle.
+                shuffle=False,
+                verbose=0,
+                callbacks=callbacks,
+            )
+            if self.trainable.stop_training:
+                break
+
+    def _fit_device(self, start: Position, callbacks: list[keras.callbacks.Callback]) -> None:
+        # It brings JAX.
+        from convforge.pipeline.training.device_feed import DeviceFit
+
+        self._build_metrics()
+        DeviceFit(self.trainable, self.feed).fit(start, callbacks)
 
     def _parts(self, start: Position) -> Iterator[tuple[Position, int]]:
         """Where each call of `fit` begins, and the epochs that are done after it."""

@@ -107,6 +107,11 @@ class ShardReader:
         """As `read`, for TensorFlow, to which a text is bytes."""
         return self.read(file.decode(), int(number))
 
+    def rows(self, file: str, number: int) -> range:
+        """Which of the shard's examples record `number` holds, without reading it."""
+        sizes = [record.examples for record in self.records[file][: number + 1]]
+        return range(sum(sizes[:-1]), sum(sizes))
+
     def records_named(
         self, files: NDArray[np.object_]
     ) -> tuple[NDArray[np.object_], NDArray[np.int64]]:

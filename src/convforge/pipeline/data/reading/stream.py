@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ from convforge.augment.streams import threefry
 from convforge.errors import InputError
 from convforge.pipeline.data.manifest import Manifest
 from convforge.pipeline.data.reading import tensorflow_ops
-from convforge.pipeline.data.reading.shard_reader import ShardReader
+from convforge.pipeline.data.reading.shard_reader import Examples, ShardReader
 from convforge.pipeline.settings.run import Settings
 
 #: Images `(batch, height, width, channels)` float32 in 0..255, and labels: the classes `(batch,)`
@@ -154,7 +155,6 @@ class Stream:
         Raises:
             ArgumentError: `augmentation` draws one of `targets` the same for all images.
         """
-        block = max(self.batch_size, shuffle_bytes // self._image_bytes)
         examples = limit_examples or self.examples("train")
         example = self._example(
             seed,
@@ -166,12 +166,7 @@ class Stream:
         )
 
         def epoch_batches(epoch: Any) -> Batches:
-            if limit_examples is None:
-                chunks = self._read(_shuffled(self._files("train"), seed, epoch))
-            else:  # The first examples of the split: the same ones in all epochs.
-                chunks = self._read(self._files("train")).rebatch(limit_examples).take(1)
-            blocks = chunks.rebatch(block).enumerate()
-            shuffled = blocks.map(lambda number, rows: _permuted(rows, seed, epoch, number))
+            shuffled = self._shuffled_epoch(self._read, epoch, seed, shuffle_bytes, limit_examples)
             batches = shuffled.rebatch(self.batch_size)
             if limit_steps is not None:
                 batches = batches.take(limit_steps)
@@ -189,6 +184,49 @@ class Stream:
 
         counter = tf.data.Dataset.counter(first_epoch)
         return counter.flat_map(epoch_batches).prefetch(_BATCHES_AHEAD)
+
+    def orders(
+        self,
+        *,
+        seed: int,
+        first_epoch: int = 0,
+        shuffle_bytes: int,
+        limit_examples: int | None = None,
+    ) -> Any:
+        """The order of `training`'s examples, an array for each epoch: their places in `whole`.
+
+        For who has the pixels in memory already; the arguments are those of `training`.
+        """
+        examples = limit_examples or self.examples("train")
+
+        def order(epoch: Any) -> Any:
+            places = self._shuffled_epoch(self._places, epoch, seed, shuffle_bytes, limit_examples)
+            return places.rebatch(examples)
+
+        counter = tf.data.Dataset.counter(first_epoch)
+        return counter.flat_map(order).map(lambda places: places).prefetch(1)
+
+    def whole(self, split: str) -> Examples:
+        """All of `split` at once, in the order of the shards."""
+        parts = list(self._read(self._files(split)).as_numpy_iterator())
+        return Examples(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+    def _shuffled_epoch(
+        self,
+        read: Callable[[Any], Batches],
+        epoch: Any,
+        seed: int,
+        shuffle_bytes: int,
+        limit_examples: int | None,
+    ) -> Batches:
+        """What `read` gives of the training shards, in blocks, in the order of `epoch`."""
+        if limit_examples is None:
+            chunks = read(_shuffled(self._files("train"), seed, epoch))
+        else:  # The first examples of the split: the same ones in all epochs.
+            chunks = read(self._files("train")).rebatch(limit_examples).take(1)
+        block = max(self.batch_size, shuffle_bytes // self._image_bytes)
+        blocks = chunks.rebatch(block).enumerate()
+        return blocks.map(lambda number, rows: _permuted(rows, seed, epoch, number))
 
     def sequential(
         self,
@@ -320,6 +358,21 @@ class Stream:
         # Reading pixels ahead needs no more; images that must be decoded keep all cores busy.
         parallel = self._parallel if self._reader.decodes else _READ_AHEAD
         return self._records(files).map(chunk, num_parallel_calls=parallel, deterministic=True)
+
+    def _places(self, files: Sequence[str] | Any) -> Any:
+        """Chunks of the examples' places in `whole("train")`, in the order of `files`."""
+        counts = [shard.examples for shard in self.manifest.splits["train"].shards]
+        firsts = dict(zip(self._files("train"), accumulate(counts, initial=0), strict=False))
+
+        def chunk(file: Any, number: Any) -> tuple[Any]:
+            def read(name: bytes, record: int) -> NDArray[np.int64]:
+                rows = self._reader.rows(name.decode(), int(record))
+                return np.arange(rows.start, rows.stop) + firsts[name.decode()]
+
+            places = tf.numpy_function(read, (file, number), tf.int64)
+            return (tf.ensure_shape(places, (None,)),)
+
+        return self._records(files).map(chunk)
 
     def _records(self, files: Sequence[str] | Any) -> Any:
         """File and number of every record."""

@@ -76,11 +76,16 @@ def distributed(
 
 
 def check_backend(settings: Settings, backend: str) -> None:
-    """Refuse what Keras' `backend` cannot do as `distribute` asks for it.
+    """Refuse what Keras' `backend` cannot do as `distribute` and `trainer.feed` ask for it.
 
     Raises:
         InputError: names the key, the reason and what works.
     """
+    if settings.trainer.feed == "device" and backend != "jax":
+        raise InputError(
+            f"trainer.feed=device is not allowed with KERAS_BACKEND={backend}: give "
+            "trainer.feed=stream, or KERAS_BACKEND=jax"
+        )
     name = settings.distribute.name
     if name == "none":
         return

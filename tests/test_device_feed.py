@@ -1,0 +1,123 @@
+"""Steps in one program over data in the device's memory: the run is that of the streaming feed."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from convforge.errors import InputError
+from convforge.pipeline.settings.run import Settings
+from convforge.pipeline.stages.train import dump
+from convforge.pipeline.training.distribution.setup import check_backend
+from convforge.serving.predictor import load_predictor
+
+# All that has a state, every augmentation, a smaller last batch, and no convolution, which XLA
+# computes slowly on processors.
+NET = (
+    "model.layers.conv1=null",
+    "model.layers.conv2=null",
+    "model.layers.dense1.units=16",
+    "model.layers.prelu1.type=batch_normalization",
+    "augment=full",
+    "tracking=none",
+    "trainer.batch_size=60",
+    "trainer.epochs=3",
+)
+
+
+def _trained(settings: Settings, data: Path, folder: Path) -> Path:
+    """The folder of a run on JAX, in a process of its own."""
+    folder.mkdir(parents=True)
+    (folder / "conf").mkdir()
+    (folder / "conf" / "config.yaml").touch()
+    params = folder / "params.yaml"
+    params.write_text(OmegaConf.to_yaml(OmegaConf.create(dump(settings))), encoding="utf-8")
+    stage = [sys.executable, "-m", "convforge.pipeline.stages.train", "--params", str(params)]
+    done = subprocess.run(
+        [*stage, "--data", str(data), "--out", str(folder / "run")],
+        cwd=folder,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+def _weights(run: Path) -> list[np.ndarray]:
+    return [np.array(value) for value in load_predictor(run).model.get_weights()]
+
+
+def _history(run: Path) -> np.ndarray:
+    with (run / "history.csv").open(newline="") as file:
+        rows = [{**row, "epoch_seconds": "0"} for row in csv.DictReader(file)]
+    return np.array([list(row.values()) for row in rows], dtype=float)
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize(
+    "changes",
+    [
+        (),
+        ("augment.place=model", "trainer.limit_steps=3"),
+        ("augment=none", "trainer.limit_examples=100"),
+    ],
+    ids=["full", "in the model, three steps", "plain, few"],
+)
+def test_weights_and_history_are_those_of_the_streaming_feed(
+    compose: Callable[..., Settings],
+    digits: Path,
+    tmp_path: Path,
+    changes: tuple[str, ...],
+) -> None:
+    _assert_same_run(lambda feed: (compose(*NET, *changes, feed), digits), tmp_path)
+
+
+@pytest.mark.backends
+def test_a_net_that_predicts_numbers_is_that_of_the_streaming_feed_too(
+    measured: Callable[..., tuple[Settings, Path]], tmp_path: Path
+) -> None:
+    _assert_same_run(lambda feed: measured("brightness", "loss=mae", feed), tmp_path)
+
+
+def _assert_same_run(settings: Callable[[str], tuple[Settings, Path]], folder: Path) -> None:
+    stream, device = (
+        _trained(*settings(f"trainer.feed={feed}"), folder / feed) for feed in ("stream", "device")
+    )
+    for ours, theirs in zip(_weights(device), _weights(stream), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(_history(device), _history(stream), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "torch"])
+def test_a_backend_without_such_programs_is_refused(
+    compose: Callable[..., Settings], backend: str
+) -> None:
+    with pytest.raises(InputError, match=f"trainer.feed=device .*KERAS_BACKEND={backend}: give"):
+        check_backend(compose("trainer.feed=device"), backend)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (("distribute=devices",), "stream with distribute=devices"),
+        (
+            ("task=regression", "loss=mse", "task.drawn=[rotation]", "augment.geometry.rotation=9"),
+            "stream with task.drawn",
+        ),
+    ],
+)
+def test_what_cannot_be_fed_from_the_devices_memory_is_refused(
+    compose: Callable[..., Settings], overrides: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(InputError, match=f"trainer.feed='device' is not allowed: give {told}"):
+        compose("trainer.feed=device", *overrides)
