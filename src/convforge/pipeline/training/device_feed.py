@@ -66,12 +66,12 @@ def load(feed: Feed, split: str) -> Split:
             f"device's {there / 1e9:.1f} GB; give trainer.feed=stream"
         )
     images, labels, indices = feed.stream.whole(split)
-    weigh = split == "train" and feed.class_weights is not None
+    weights = feed.class_weights if split == "train" else None
     return Split(
         jax.device_put(images),
         jax.device_put(feed.standardized(labels)),
         jax.device_put(indices.astype(np.int32)),
-        jax.device_put(feed.class_weights[labels]) if weigh else None,
+        None if weights is None else jax.device_put(weights[labels]),
     )
 
 
