@@ -204,6 +204,15 @@ def test_another_problem_is_not_compared(
     assert runs.client.get_run(other).data.tags["convforge.decision"] == line
 
 
+def test_a_run_from_before_test_images_had_a_digest_is_known_by_all_its_data(runs: Runs) -> None:
+    first, other = runs.add(classes(range(40))), runs.add(classes(range(60)))
+    for run_id in (first, other):
+        runs.client.set_tag(run_id, "convforge.data_digest", "all")
+    runs.client.delete_tag(first, TEST_DIGEST_TAG)
+    runs.challenge(first)
+    assert "right on 20 images where the other errs" in runs.challenge(other)
+
+
 def test_images_that_another_seed_has_drawn_are_others(runs: Runs) -> None:
     drawn = {"task.drawn": "['rotation']", "seed": 0}
     runs.challenge(runs.add(rotations(5, 1), params=drawn))

@@ -33,6 +33,8 @@ from convforge.pipeline.tracking.uploader import LOCAL_SECONDS, TOTAL
 
 #: The tag that says which test images a run's predictions are of.
 TEST_DIGEST_TAG = "convforge.test_digest"
+# Of all the data: what a run says that was evaluated before there was the other.
+_DATA_DIGEST_TAG = "convforge.data_digest"
 CHAMPION_TAG = "convforge.champion"
 DECISION_TAG = "convforge.decision"
 _PREDICTIONS = "predictions.csv"
@@ -140,8 +142,7 @@ def _compare(client: Any, run: Any, champion: Version, champion_run: str | None)
     own, theirs = (_answers(client, each) for each in (run, other))
     if _said(own) != _said(theirs):
         raise _IncomparableError(f"it predicts {_said(theirs)}, this one {_said(own)}")
-    digests = [each.data.tags.get(TEST_DIGEST_TAG) for each in (run, other)]
-    if digests[0] is None or digests[0] != digests[1]:
+    if not any(_have_the_same(tag, run, other) for tag in (TEST_DIGEST_TAG, _DATA_DIGEST_TAG)):
         raise _IncomparableError("it was tested on other images")
     names = [column.removeprefix("actual") for column in own if column.startswith("actual")]
     if any(own[f"actual{name}"] != theirs[f"actual{name}"] for name in names):
@@ -170,6 +171,11 @@ def _answers(client: Any, run: Any) -> _Table:
     return {
         name: list(column) for name, column in zip(header, zip(*rows, strict=True), strict=True)
     }
+
+
+def _have_the_same(tag: str, run: Any, other: Any) -> bool:
+    value = run.data.tags.get(tag)
+    return value is not None and value == other.data.tags.get(tag)
 
 
 def _said(answers: _Table) -> str:
