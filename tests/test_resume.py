@@ -559,7 +559,7 @@ def test_a_sweep_that_was_stopped_goes_on_with_the_jobs_it_has_left(
     sweep += ["trainer.epochs=1", "optimizer.momentum=0.5,0.9"]
     with monkeypatch.context() as patched:
         stopped = iter([QUIET, StoppedProgress(2)])
-        patched.setattr(jobs, "Progress", lambda *_: next(stopped))
+        patched.setattr(jobs, "progress_of_sweep", lambda: next(stopped))
         assert cli.main(sweep) == 130
     capfd.readouterr()
     assert cli.main(sweep) == 0
