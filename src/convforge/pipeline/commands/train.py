@@ -33,6 +33,7 @@ def add(commands: Any) -> None:
         "model=prelu_cnn optimizer.learning_rate=0.01 trainer.epochs=5",
         "-m model=maxout_cnn,prelu_cnn optimizer.learning_rate=0.1,0.01",
         "-m hydra/launcher=ray hydra.launcher.address=auto seed=0,1,2,3",
+        "-m hydra/sweeper=optuna 'optimizer.learning_rate=tag(log, interval(0.001, 0.1))'",
         "debug=overfit_batch",
         "--cfg job model=prelu_cnn",
         "data=folder data.path=photos 'data.size=[64,64]'",
