@@ -9,7 +9,16 @@ machine does: each may train as many as random search needs for its trials. A ro
 found, the median over the seeds and each seed's, how many trials it took, and how often it was
 better than random search with the same seed.
 
-RESULTS
+Two cores of an AMD EPYC that others used meanwhile, 43 minutes; 128 epochs for each search:
+
+                          median  trials  better than random   of each seed
+    random                0.4472      16                       0.4304 0.4472 0.4637
+    TPE                   0.4314      16  2 of 3               0.4314 0.4304 0.4353
+    TPE, median pruner    0.4299      35  3 of 3               0.4250 0.4425 0.4299
+    TPE, Hyperband        0.4353      25  2 of 3               0.4439 0.4268 0.4353
+
+Three seeds tell no more than that TPE is seldom worse. Pruning makes two to three trials of one in
+epochs; in time it gains only where an epoch takes longer than building the net.
 """
 
 from __future__ import annotations
