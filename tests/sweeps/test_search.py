@@ -51,12 +51,38 @@ def _runs(project: Path) -> tuple[Any, list[Any]]:
     return parent, children
 
 
+SHORT = ("trainer.epochs=2", "trainer.limit_steps=2")
+
+
+def _rows(project: Path) -> list[dict[str, str]]:
+    with next((project / "outputs" / "sweeps").glob("*/jobs.csv")).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def test_a_bad_trial_is_pruned_and_the_best_is_said_with_its_command(
     project: Path, train_in_process: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    short = ("trainer.epochs=2", "trainer.limit_steps=2", "evaluate=true")
-    assert cli.main([*SEARCH, *short]) == 0
+    assert cli.main([*SEARCH, *SHORT, "tracking=none"]) == 0
     said = capfd.readouterr().err
+    trials = _trials(project)
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED"], "as the seed draws"
+    rows = _rows(project)
+    assert [(row["status"], row["epochs"]) for row in rows] == [("FINISHED", "2"), ("PRUNED", "1")]
+    for row, trial in zip(rows, trials, strict=True):
+        rate = trial.params["optimizer.learning_rate"]
+        assert float(row["optimizer.learning_rate"]) == pytest.approx(rate, rel=1e-5)
+        assert float(row["val_loss"]) == pytest.approx(trial.intermediate_values[trial.last_step])
+    (command,) = [line for line in said.splitlines() if line.startswith("train: convforge train ")]
+    assert command.endswith(f" optimizer.learning_rate={rows[0]['optimizer.learning_rate']}")
+    assert "search: 2 trials: 1 finished, 1 pruned" in said
+    assert not list((project / "outputs" / "unfinished").glob("*/run.json"))
+
+
+@pytest.mark.slow
+def test_trials_are_children_of_one_run_which_names_the_best(
+    project: Path, train_in_process: None
+) -> None:
+    assert cli.main([*SEARCH, *SHORT, "evaluate=true"]) == 0
     trials = _trials(project)
     states = [trial.state.name for trial in trials]
     assert states == ["COMPLETE", "PRUNED"], "as the seed draws them"
@@ -78,17 +104,11 @@ def test_a_bad_trial_is_pruned_and_the_best_is_said_with_its_command(
     assert parent.data.tags["best_run_id"] == children[best.number].info.run_id
     assert parent.data.metrics == {"best_val_loss": pytest.approx(best.value)}
     assert parent.data.params == {"optimizer.learning_rate": "tag(log, interval(0.000001, 0.1))"}
-    rate = children[best.number].data.params["optimizer.learning_rate"]
-    (command,) = [line for line in said.splitlines() if line.startswith("train: convforge train ")]
-    assert float(command.rpartition("optimizer.learning_rate=")[2]) == float(rate)
-    with next((project / "outputs" / "sweeps").glob("*/jobs.csv")).open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = _rows(project)
     assert [row["status"] for row in rows] == ["FINISHED", "PRUNED"]
     tested = {child.info.run_id: child.data.metrics.get("test_accuracy") for child in children}
     for row in rows:
         assert row["test_accuracy"] == str(tested[row["run_id"]] or "")
-    assert "search: 2 trials: 1 finished, 1 pruned" in said
-    assert not list((project / "outputs" / "unfinished").glob("*/run.json"))
 
 
 def _value_of(trial: Any) -> float:

@@ -102,17 +102,33 @@ def test_a_space_without_values_is_refused(choices: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("n_trials=0", "hydra.sweeper.n_trials=0: should be greater than or equal to 1"),
+        ("n_trials=ten", "hydra.sweeper.n_trials='ten': should be a valid integer"),
+        ("n_trails=9", "hydra.sweeper.n_trails is not a key; did you mean n_trials?"),
+        (
+            "direction=up",
+            "hydra.sweeper.direction='up' is not allowed; known are minimize, maximize",
+        ),
+        ("pruner.min_epochs=0", "hydra.sweeper.pruner.min_epochs=0: should be greater than or equ"),
+    ],
+)
+def test_a_wrong_setting_is_refused_when_composed(
+    shared_project: Path, override: str, said: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        _settings(shared_project, f"hydra.sweeper.{override}")
+    assert str(error.value).startswith(said)
+
+
+@pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0: should be greater than or equal"),
-        (["hydra.sweeper.n_trials=ten"], "hydra.sweeper.n_trials='ten': should be a valid integer"),
-        (["hydra.sweeper.n_trails=9"], "hydra.sweeper.n_trails is not a key; did you mean n_tri"),
-        (["hydra.sweeper.direction=up"], "hydra.sweeper.direction='up' is not allowed; known are"),
         (
             ["hydra/sweeper/pruner=medan"],
             "hydra/sweeper/pruner=medan: there is no such config; did",
         ),
-        (["hydra.sweeper.pruner.min_epochs=0"], "hydra.sweeper.pruner.min_epochs=0: should be"),
         (["hydra.sweeper.figure=val_acuracy"], "hydra.sweeper.figure=val_acuracy is not allowed: "),
         (
             ["hydra.sweeper.n_jobs=2"],
@@ -141,13 +157,6 @@ def test_a_wrong_search_is_one_line_before_anything_starts(
     assert line.startswith("error: ")
     assert said in line
     assert not (project / "outputs" / "sweeps").exists()
-
-
-def test_a_search_without_a_sweep_is_refused(
-    project: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(["train", OPTUNA, "seed=1"]) == 2
-    assert "hydra/sweeper is for the jobs of a sweep: add -m" in capfd.readouterr().err
 
 
 def test_the_folder_of_another_search_is_refused(

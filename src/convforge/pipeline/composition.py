@@ -216,6 +216,8 @@ def hydra_info(root: Path, overrides: Sequence[str], part: str) -> str:
         with initialize_config_dir(str(root / "conf"), version_base="1.3"):
             # Those that are there would say it too.
             log.handlers = []
+            # A run in this process has switched it off.
+            logging.getLogger("hydra._internal.hydra").disabled = False
             with redirect_stdout(caught):
                 GlobalHydra.instance().hydra.show_info(part, CONFIG_NAME, list(overrides))
     except _REFUSALS as error:
