@@ -37,6 +37,7 @@ def test_only_keras_numpy_and_the_library_half_are_imported(file: Path) -> None:
 def test_the_package_offers_its_names() -> None:
     functions = {"Augment", "Augmentation", "apply", "check_targets", "colour_basis", "draw"}
     others = {"TARGETS", "centre_window", "draw_and_apply", "target_values"}
-    assert set(convforge.augment.__all__) == functions | others
+    settings = {"Colour", "Crop", "Geometry", "Reflection"}
+    assert set(convforge.augment.__all__) == functions | others | settings
     assert all(getattr(convforge.augment, name) for name in convforge.augment.__all__)
     assert not hasattr(convforge.augment, "anything_else")

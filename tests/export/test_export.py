@@ -15,7 +15,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import BUNDLED
 from PIL import Image
 
 from convforge.errors import InputError
@@ -29,6 +28,7 @@ from convforge.pipeline.stages.train import train
 from convforge.serving.model_card import ModelCard
 from convforge.serving.predictor import decode_image, load_predictor
 
+DIGITS = Path(__file__).parents[2] / "data" / "mnist-5k.zip"
 # The lecture's own layers, pooling with a border among them.
 NET = (
     "model=maxout_cnn",
@@ -104,7 +104,7 @@ def encoded(image: Image.Image, form: str) -> bytes:
 
 def photograph(mode: str) -> Image.Image:
     """Real digits side by side, in false colours."""
-    with zipfile.ZipFile(BUNDLED) as archive:
+    with zipfile.ZipFile(DIGITS) as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".png"))[:2000:10]
         digits = [np.array(Image.open(archive.open(name))) for name in names]
     page = np.concatenate([np.concatenate(digits[row : row + 20], 1) for row in range(0, 160, 20)])

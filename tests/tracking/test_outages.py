@@ -350,16 +350,19 @@ def test_a_run_whose_process_was_killed_does_not_stay_running(tmp_path: Path) ->
 def test_a_model_whose_card_is_damaged_is_refused_and_stops_nothing(tmp_path: Path) -> None:
     """It stays damaged: asking again would keep the run waiting for ever."""
     said = Said()
-    tracker = start_run(tmp_path, "run", f"sqlite:///{tmp_path}/runs.db", said, 20)
-    folder = tmp_path / "runs" / "run" / "model"
+    # The reason is told whole, however deep the folder lies.
+    root = tmp_path / ("deep-" * 20)
+    root.mkdir()
+    tracker = start_run(root, "run", f"sqlite:///{root}/runs.db", said, 20)
+    folder = root / "runs" / "run" / "model"
     folder.mkdir()
     (folder / "card.json").write_text("{}")
     tracker.journal.model(folder)
     tracker.journal.end("FINISHED")
     tracker.finish()
-    state = State.read(tmp_path / "runs" / "run")
+    state = State.read(root / "runs" / "run")
     assert any("card.json is refused" in line for line in state.refused)
-    assert sync(tmp_path, [], said) == {}
+    assert sync(root, [], said) == {}
 
 
 def test_what_another_sender_has_delivered_meanwhile_is_passed_by(tmp_path: Path) -> None:

@@ -91,6 +91,8 @@ def _is_refusal(error: Exception) -> bool:
 
 def _why(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, InputError):
+        return text
     if "mlflow db upgrade" in text:
         return "its tables are an older MLflow's: run `mlflow db upgrade` on this address"
     if "Connection refused" in text:
