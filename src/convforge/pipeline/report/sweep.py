@@ -12,9 +12,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
+
+from convforge.pipeline.report.figure import picture
+from convforge.pipeline.report.style import BLUE, INK, ORANGE, WIDTH
 
 # Values that are this many times apart are shown on a logarithmic axis.
 _WIDE = 20.0
@@ -22,6 +24,8 @@ _WIDE = 20.0
 _FAN = 0.05
 # Letters of a value beside an axis.
 _LONGEST = 24
+# Pixels, of the picture, and of each of many axes side by side.
+_HEIGHT, _AXIS_WIDTH = 560, 220
 
 
 @dataclass(frozen=True)
@@ -55,14 +59,13 @@ def draw_sweep(
         path: of the picture.
         higher: whether more of the figure is better.
     """
-    axes_of = {key: _Scale.of([point.values[key] for point in points]) for key in keys}
-    if len(keys) > 2:
-        drawn = _parallel(points, axes_of, figure, higher)
-    elif len(keys) == 2:
-        drawn = _plane(points, axes_of, figure, higher)
-    else:
-        drawn = _against(points, keys[0], axes_of[keys[0]], figure, higher)
-    drawn.savefig(path, dpi=110)
+    scales = {key: _Scale.of([point.values[key] for point in points]) for key in keys}
+    width = max(WIDTH, _AXIS_WIDTH * (len(keys) + 1)) if len(keys) > 2 else WIDTH
+    draw = _against if len(keys) == 1 else _plane if len(keys) == 2 else _parallel
+    with picture(path, width, _HEIGHT) as drawn:
+        axes = drawn.subplots()
+        draw(axes, points, scales, figure, higher)
+        axes.set_title(_title(points, figure, higher), fontweight="bold")
 
 
 @dataclass(frozen=True)
@@ -117,10 +120,10 @@ class _Scale:
 
     def set_up(self, axes: Axes, which: str, key: str) -> None:
         axis = getattr(axes, f"{which}axis")
-        getattr(axes, f"set_{which}label")(key, parse_math=False)
+        getattr(axes, f"set_{which}label")(key)
         if self.names is not None:
             labels = [_short(name) for name in self.names]
-            axis.set_ticks(range(len(labels)), labels, parse_math=False)
+            axis.set_ticks(range(len(labels)), labels)
             getattr(axes, f"set_{which}margin")(0.5 / max(1, len(labels)))
             if which == "x" and max(map(len, labels)) * len(labels) > 60:
                 axes.tick_params("x", rotation=25)
@@ -138,9 +141,10 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
-def _against(points: Sequence[Point], key: str, scale: _Scale, figure: str, higher: bool) -> Figure:
-    drawn = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = drawn.subplots()
+def _against(
+    axes: Axes, points: Sequence[Point], scales: Mapping[str, _Scale], figure: str, higher: bool
+) -> None:
+    ((key, scale),) = scales.items()
     for whole in (True, False):
         some = [point for point in points if point.whole == whole]
         if some:
@@ -148,28 +152,24 @@ def _against(points: Sequence[Point], key: str, scale: _Scale, figure: str, high
                 [scale.place(point.values[key]) for point in some],
                 [point.figure for point in some],
                 s=36,
-                facecolors="tab:blue" if whole else "none",
-                edgecolors="tab:blue",
+                facecolors=BLUE if whole else "none",
+                edgecolors=BLUE,
                 alpha=0.8,
                 label="finished" if whole else "ended early",
             )
     scale.set_up(axes, "x", key)
-    _mark_best(axes, points, {key: scale}, figure, higher)
-    axes.set_ylabel(figure, parse_math=False)
+    _mark_best(axes, points, scales, figure, higher)
+    axes.set_ylabel(figure)
     figures = [point.figure for point in points]
     if min(figures) > 0 and max(figures) / min(figures) >= _WIDE:
         axes.set_yscale("log")
-    axes.grid(alpha=0.3)
+    axes.grid()
     axes.legend()
-    axes.set_title(_title(points, figure, higher), parse_math=False)
-    return drawn
 
 
 def _plane(
-    points: Sequence[Point], scales: Mapping[str, _Scale], figure: str, higher: bool
-) -> Figure:
-    drawn = Figure(figsize=(7.5, 5), layout="constrained")
-    axes = drawn.subplots()
+    axes: Axes, points: Sequence[Point], scales: Mapping[str, _Scale], figure: str, higher: bool
+) -> None:
     (x, x_scale), (y, y_scale) = scales.items()
     colours = _colours(points, higher)
     for point in sorted(points, key=lambda point: point.figure, reverse=not higher):
@@ -185,18 +185,14 @@ def _plane(
     x_scale.set_up(axes, "x", x)
     y_scale.set_up(axes, "y", y)
     _mark_best(axes, points, scales, figure, higher)
-    _add_bar(drawn, axes, colours, figure, points)
-    axes.grid(alpha=0.3)
+    _add_bar(axes, colours, figure, points)
+    axes.grid()
     axes.legend()
-    axes.set_title(_title(points, figure, higher), parse_math=False)
-    return drawn
 
 
 def _parallel(
-    points: Sequence[Point], scales: Mapping[str, _Scale], figure: str, higher: bool
-) -> Figure:
-    drawn = Figure(figsize=(max(8.0, 2.2 * (len(scales) + 1)), 5.5), layout="constrained")
-    axes = drawn.subplots()
+    axes: Axes, points: Sequence[Point], scales: Mapping[str, _Scale], figure: str, higher: bool
+) -> None:
     colours = _colours(points, higher)
     places = list(range(len(scales) + 1))
     low, high = _spread(points, higher)
@@ -220,7 +216,7 @@ def _parallel(
             zorder=2 + number / len(order),
         )
     for place, scale in zip(places, scales.values(), strict=False):
-        axes.axvline(place, color="black", linewidth=0.8, zorder=1)
+        axes.axvline(place, color=INK, linewidth=0.8, zorder=1)
         for share, label in _marks(scale):
             axes.annotate(
                 label,
@@ -231,18 +227,15 @@ def _parallel(
                 ha="right",
                 va="center",
                 zorder=4,
-                parse_math=False,
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.0},
             )
-    axes.axvline(places[-1], color="black", linewidth=0.8, zorder=1)
-    axes.set_xticks(places, [*scales, figure], parse_math=False)
+    axes.axvline(places[-1], color=INK, linewidth=0.8, zorder=1)
+    axes.set_xticks(places, [*scales, figure])
     axes.tick_params("x", labelsize=8, length=0)
     axes.set_yticks([])
     axes.set_xlim(-0.55, places[-1] + 0.05)
     axes.spines[:].set_visible(False)
-    _add_bar(drawn, axes, colours, figure, points)
-    axes.set_title(f"{_title(points, figure, higher)}; good ones end above", parse_math=False)
-    return drawn
+    _add_bar(axes, colours, figure, points)
 
 
 def _marks(scale: _Scale) -> list[tuple[float, str]]:
@@ -283,14 +276,12 @@ def _colour(colours: ScalarMappable, point: Point) -> tuple[float, ...]:
     return tuple(colour)
 
 
-def _add_bar(
-    drawn: Figure, axes: Axes, colours: ScalarMappable, figure: str, points: Sequence[Point]
-) -> None:
+def _add_bar(axes: Axes, colours: ScalarMappable, figure: str, points: Sequence[Point]) -> None:
     low, high = colours.get_clim()
     figures = [point.figure for point in points]
     beyond = {(False, False): "neither", (True, False): "min", (False, True): "max"}
     extend = beyond.get((min(figures) < low, max(figures) > high), "both")
-    drawn.colorbar(colours, ax=axes, extend=extend).set_label(figure, parse_math=False)
+    axes.figure.colorbar(colours, ax=axes, extend=extend).set_label(figure)
 
 
 def _best(points: Sequence[Point], higher: bool) -> Point:
@@ -305,11 +296,11 @@ def _mark_best(
     places = [scale.place(best.values[key]) for key, scale in scales.items()]
     x, y = places if len(places) == 2 else (places[0], best.figure)
     label = f"best: {figure} {best.figure:.4g}"
-    ring: Any = {"facecolors": "none", "edgecolors": "tab:red", "linewidths": 1.5}
+    ring: Any = {"facecolors": "none", "edgecolors": ORANGE, "linewidths": 1.5}
     axes.scatter(x, y, s=220, label=label, **ring)
 
 
 def _title(points: Sequence[Point], figure: str, higher: bool) -> str:
     early = sum(not point.whole for point in points)
     ended = f", {early} of them ended early" if early else ""
-    return f"{len(points)} jobs{ended}: {figure}, {'higher' if higher else 'lower'} is better"
+    return f"{len(points)} jobs{ended}: {figure}, the {'higher' if higher else 'lower'} the better"
