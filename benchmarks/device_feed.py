@@ -1,0 +1,143 @@
+"""What `trainer.feed=device` is worth, beside the streaming feed and a bare `lax.scan` (JAX).
+
+    python benchmarks/device_feed.py [--rounds 3] [--epochs 4] [model=lecture_cnn …]
+
+Trains on JAX, without validation images, in a process of its own for each row, in turn, round after
+round; a row is the median of the images per second of all epochs but the first, which compiles.
+"bare scan" is what one would write by hand for a program of a whole epoch: the same net, loss,
+optimizer and augmentation, `stateless_call` and `stateless_apply` under `jax.lax.scan`, and no
+metrics, schedule, loss watch, journal nor checkpoints. Start nothing else meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["KERAS_BACKEND"] = "jax"
+
+ALWAYS = ["tracking=none", "data.split.validation=0", "schedule=constant"]
+ARMS = ("bare scan", "device", "stream")
+
+
+def seconds_of_ours(feed: str, overrides: list[str], epochs: int) -> float:
+    """The median epoch of `convforge train` but the first."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = [f"hydra.run.dir={folder}", f"trainer.feed={feed}", f"trainer.epochs={epochs}"]
+        command = [sys.executable, "-m", "convforge.pipeline.cli", "train", "-q"]
+        subprocess.run([*command, *ALWAYS, *run, *overrides], check=True)
+        with Path(folder, "history.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    return statistics.median(float(row["epoch_seconds"]) for row in rows[1:])
+
+
+def seconds_of_bare_scan(overrides: list[str], epochs: int) -> float:
+    """The median epoch but the first of a program written by hand."""
+    from convforge.pipeline.composition import compose_config, settings_of
+    from convforge.pipeline.data.manifest import Manifest
+    from convforge.pipeline.progress import Progress, Verbosity
+    from convforge.pipeline.project import project_root
+    from convforge.pipeline.stages.preprocess import prepared
+    from convforge.pipeline.training import backend
+
+    root = project_root()
+    settings = settings_of(compose_config(root, [*ALWAYS, *overrides]))
+    data = prepared(settings.data, root, Progress(Verbosity.QUIET))
+    backend.start(seed=0, deterministic=True, precision=settings.trainer.precision)
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from convforge.augment import draw_and_apply
+    from convforge.pipeline.training.trainer import build_trainer
+
+    trainer = build_trainer(settings, Manifest.read(data), data)
+    trainer.compile()
+    model, loss = trainer.trainable, trainer.trainable.loss
+    images, labels, indices = map(jnp.asarray, trainer.feed.stream.whole("train"))
+    indices = indices.astype("int32")
+    rows = settings.trainer.batch_size
+    basis = trainer.feed.stream.colour_basis(settings.augment)
+
+    def step(carry: Any, places: Any) -> tuple[Any, Any]:
+        weights, others, slots, epoch = carry
+        batch = images[places]
+        if settings.augment.active:
+            batch = draw_and_apply(
+                batch,
+                settings.augment,
+                seed=0,
+                epoch=epoch,
+                index=indices[places],
+                colour_basis=basis,
+            )
+
+        def value(weights: Any) -> tuple[Any, Any]:
+            outputs, changed = model.stateless_call(
+                weights, others, batch.astype("float32"), training=True
+            )
+            return loss(labels[places], outputs), changed
+
+        (figure, others), gradient = jax.value_and_grad(value, has_aux=True)(weights)
+        weights, slots = model.optimizer.stateless_apply(slots, gradient, weights)
+        return (weights, others, slots, epoch), figure
+
+    @jax.jit
+    def whole_epoch(state: Any, order: Any, epoch: Any) -> Any:
+        (*state, _), figures = jax.lax.scan(step, (*state, epoch), order)
+        return state, figures.mean()
+
+    draw, times = np.random.default_rng(0), []
+    groups = (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables)
+    state = [[variable.value for variable in group] for group in groups]
+    for epoch in range(epochs):
+        order = draw.permutation(len(labels))[: len(labels) // rows * rows].reshape(-1, rows)
+        start = time.perf_counter()
+        state, figure = whole_epoch(state, jnp.asarray(order, "int32"), epoch)
+        float(figure)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "overrides", nargs="*", help="of the config; the batch must divide the images"
+    )
+    given = parser.parse_args()
+    if given.bare:
+        print(seconds_of_bare_scan(given.overrides, given.epochs))
+        return
+    times: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    for _ in range(given.rounds):
+        for arm in ARMS:
+            if arm == "bare scan":
+                command = [sys.executable, __file__, "--bare", "--epochs", str(given.epochs)]
+                done = subprocess.run(
+                    [*command, *given.overrides], check=True, stdout=subprocess.PIPE, text=True
+                )
+                times[arm].append(float(done.stdout.split()[-1]))
+            else:
+                times[arm].append(seconds_of_ours(arm, given.overrides, given.epochs))
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {given.rounds} rounds, seconds an epoch")
+    base = statistics.median(times["bare scan"])
+    for arm, seconds in times.items():
+        median = statistics.median(seconds)
+        print(f"{arm:10} {median:8.3f}  {base / median:5.2f} of the bare scan's speed")
+
+
+if __name__ == "__main__":
+    main()
