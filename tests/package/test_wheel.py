@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -121,7 +122,7 @@ def test_the_wheel_holds_the_package_and_nothing_beside_it(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"convforge", "hydra_plugins"}
     assert "convforge/py.typed" in names
-    assert not [name for name in names if "test" in name.lower()]
+    assert not [name for name in names if re.search(r"(^|/)(tests?[_/.]|conftest)", name)]
 
 
 def test_the_library_comes_without_the_pipeline_and_trains_saves_and_loads(
