@@ -69,10 +69,12 @@ def _history(run: Path) -> np.ndarray:
     [
         (),
         ("augment.place=model", "trainer.limit_steps=3"),
-        ("augment=none", "trainer.limit_examples=100"),
-        ("loss.class_weights=balanced", "trainer.accumulate=2", "trainer.batch_size=30"),
+        (
+            *("augment=none", "trainer.limit_examples=130", "loss.class_weights=balanced"),
+            *("trainer.accumulate=2", "trainer.batch_size=30"),
+        ),
     ],
-    ids=["full", "in the model, three steps", "plain, few", "weighted, in parts"],
+    ids=["full", "in the model, three steps", "plain, few, weighted, in parts"],
 )
 def test_weights_and_history_are_those_of_the_streaming_feed(
     compose: Callable[..., Settings],
