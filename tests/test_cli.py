@@ -127,7 +127,7 @@ def _mistakes() -> dict[str, tuple[str, str]]:
         "folder that is no run": ("evaluate data", "data is not the folder of a run"),
         "no results yet": ("results", "the pipeline has not run yet"),
         "not a model": ("predict conf x.png", "conf holds no model"),
-        "missing model": ("predict nowhere x.png", "nowhere holds no model"),
+        "missing model": ("predict nowhere x.png", "nowhere is neither a path nor"),
         "missing image": ("predict {run} none.png", "none.png: No such file"),
         "no image": ("predict {run} conf/config.yaml", "conf/config.yaml: not an image"),
         "top of none": ("predict {run} x.png --top 0", "--top=0 is not allowed"),
@@ -506,3 +506,28 @@ def test_hydras_own_option_shows_the_config_and_trains_nothing(
     assert not (project / "outputs").exists()
     assert cli.main(["train", "--cfg", part, "optimizer.learnin_rate=0.003"]) == 2
     assert "did you mean learning_rate?" in capfd.readouterr().err
+
+
+def test_a_reader_that_leaves_early_sees_no_traceback() -> None:
+    """As in `convforge predict … | head`."""
+    lines = "lambda: [print(number) for number in range(100_000)]"
+    entry = "import sys; from convforge.pipeline.stages.entry import run_guarded"
+    code = f"{entry}; sys.exit(run_guarded({lines}))"
+    writer = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "0\n"
+    writer.stdout.close()
+    assert writer.stderr is not None
+    assert writer.stderr.read() == ""
+    assert writer.wait() == 141
+
+
+def test_a_backend_that_keras_has_not_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "jaxx")
+    assert cli.main(["summary"]) == 2
+    told = capsys.readouterr().err
+    assert told == "error: KERAS_BACKEND=jaxx is not allowed: give tensorflow, jax or torch\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -12,6 +13,7 @@ import pytest
 from convforge.pipeline import cli
 from convforge.pipeline.progress import Progress, Verbosity
 from convforge.pipeline.stages.train import train
+from convforge.pipeline.tracking.registry import default_name
 from convforge.pipeline.tracking.replay import State
 
 
@@ -64,3 +66,11 @@ def test_a_model_that_has_not_reached_the_store_says_how_it_will(
     State(key="k", tracking_uri="http://127.0.0.1:1").write(tmp_path)
     assert cli.main(["register", str(tmp_path)]) == 2
     assert "its model has not reached MLflow: `convforge sync`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("task", "name"), [("classification", "net-data"), ("regression", "net-data-regression")]
+)
+def test_what_predicts_numbers_is_no_version_of_what_names_classes(task: str, name: str) -> None:
+    params = {"model.name": "net", "data.name": "data", "task.name": task}
+    assert default_name(SimpleNamespace(data=SimpleNamespace(params=params))) == name

@@ -19,7 +19,7 @@ from convforge.pipeline.report.figure import picture
 from convforge.pipeline.report.style import BLUE, INK, ORANGE, WIDTH
 
 # Values that are this many times apart are shown on a logarithmic axis.
-_WIDE = 20.0
+_WIDE = 8.0
 # Of an axis' height, what lines through the same value of it share.
 _FAN = 0.05
 # Letters of a value beside an axis.
@@ -187,7 +187,8 @@ def _plane(
     _mark_best(axes, points, scales, figure, higher)
     _add_bar(axes, colours, figure, points)
     axes.grid()
-    axes.legend()
+    # Beside the points a ring of its own would look like one of them.
+    axes.legend(loc="lower left", bbox_to_anchor=(0, -0.2), borderaxespad=0)
 
 
 def _parallel(

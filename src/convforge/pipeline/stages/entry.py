@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -17,7 +18,10 @@ from convforge.pipeline.progress import Progress, Verbosity
 from convforge.pipeline.ray_cluster import RayCluster
 
 INTERRUPTED = 130
-_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+#: What a shell says of a command whose reader has gone: 128 + SIGPIPE.
+_READER_LEFT = 141
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
+_BACKENDS = ("tensorflow", "jax", "torch", "numpy", "openvino")
 
 
 def stage_parser(description: str, *folders: str) -> argparse.ArgumentParser:
@@ -94,14 +98,20 @@ def run_guarded(command: Callable[[], object]) -> int:
     """Run `command`; a user's mistake is one line on standard error, a bug keeps its traceback.
 
     Returns:
-        The exit status: 0, 2 for a mistake, 130 for Ctrl-C.
+        The exit status: 0, 2 for a mistake, 130 for Ctrl-C, 141 where who read the output left.
     """
     # As Ctrl-C: a scheduler's or a closing terminal's signal ends the run in order.
     ending = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, signal.default_int_handler) for number in ending]
     try:
         take_from_environment()
+        _check_backend()
         command()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # As of `| head`: Python would complain again as it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _READER_LEFT
     except (InputError, ArgumentError) as error:
         for line in redacted(str(error)).splitlines():
             print(f"error: {one_line(printable(line))}", file=sys.stderr)
@@ -126,3 +136,9 @@ def run_guarded(command: Callable[[], object]) -> int:
         for number, handler in zip(ending, before, strict=True):
             signal.signal(number, handler)
     return 0
+
+
+def _check_backend() -> None:
+    name = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if name not in _BACKENDS:
+        raise InputError(f"KERAS_BACKEND={name} is not allowed: give tensorflow, jax or torch")

@@ -35,21 +35,32 @@ def model_folder(reference: str, uri: str | None = None) -> Iterator[Path]:
         uri: of the store that MLflow keeps it in; None is that of `store_uri`.
 
     Raises:
-        InputError: MLflow has no such model, or cannot be asked.
+        InputError: MLflow has no such model, or cannot be asked; there is no such path.
     """
     address = address_of(reference)
     if address is None:
+        if not _is_there(reference):
+            raise InputError(
+                f"{reference} is neither a path nor the id of a run, runs:/… or models:/…"
+            )
         yield Path(reference)
         return
     with tempfile.TemporaryDirectory(prefix="convforge-") as folder:
         yield _download(address, reference, Path(folder), uri or store_uri())
 
 
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # A name that no file could have.
+        return False
+
+
 def address_of(reference: str) -> str | None:
     """As MLflow writes it; None for a path."""
     if _ADDRESS.match(reference):
         return reference
-    if _RUN_ID.fullmatch(reference) and not Path(reference).exists():
+    if _RUN_ID.fullmatch(reference) and not _is_there(reference):
         return f"runs:/{reference}"
     return None
 

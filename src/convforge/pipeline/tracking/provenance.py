@@ -7,6 +7,17 @@ import os
 import subprocess
 from pathlib import Path
 
+# What a run is made of. DVC itself removes and writes what the stages put out, dvc.lock among it.
+_SOURCES = (
+    "src",
+    "conf",
+    "params.yaml",
+    "dvc.yaml",
+    "data.dvc",
+    "pyproject.toml",
+    "constraints.txt",
+)
+
 
 def provenance_tags(root: Path) -> dict[str, str]:
     """Tags under the names that MLflow's pages look for, and the DVC experiment's name."""
@@ -18,7 +29,8 @@ def provenance_tags(root: Path) -> dict[str, str]:
     commit = _git(root, "rev-parse", "HEAD")
     if commit:
         tags["mlflow.source.git.commit"] = commit
-        tags["convforge.git_changes"] = "yes" if _git(root, "status", "--porcelain") else "no"
+        changed = _git(root, "status", "--porcelain", "--", *_SOURCES)
+        tags["convforge.git_changes"] = "yes" if changed else "no"
     experiment = os.environ.get("DVC_EXP_NAME")
     if experiment:
         tags["dvc.experiment"] = experiment

@@ -103,9 +103,13 @@ def model_of(client: Any, run: Any) -> str:
 
 
 def default_name(run: Any) -> str:
-    """What a run's model is called where nobody says otherwise: the network and the data."""
+    """What a run's model is called where nobody says otherwise: the network and the data.
+
+    With "-regression" where it predicts numbers, since a name has one champion.
+    """
     params = run.data.params
-    return f"{params.get('model.name')}-{params.get('data.name')}"
+    task = "-regression" if params.get("task.name") == "regression" else ""
+    return f"{params.get('model.name')}-{params.get('data.name')}{task}"
 
 
 @contextmanager
