@@ -76,7 +76,7 @@ def draw_geometry(geometry: Geometry, output_size: Size, streams: Streams) -> Pa
     scale = table(lambda share: between_logs(*geometry.scale, share)).astype("float64")
     turn, slant = np.deg2rad(angle), np.deg2rad(lean)
     height, width = output_size
-    reach = geometry.translation * use * 2.0
+    reach = streams.strength("geometry.translation", geometry.translation) * use * 2.0
     turned = look_up(
         "geometry.rotation", {"rotation": angle, "sine": np.sin(turn), "cosine": np.cos(turn)}
     )

@@ -1,11 +1,12 @@
 """The random half of augmentation: the parameters of a batch, and the matrix they amount to."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
-from convforge.augment import matrix
+from convforge.augment import matrix, numpy_ops
 from convforge.augment.colour import draw_colour
 from convforge.augment.crop import crop_after, draw_crop
 from convforge.augment.geometry import draw_geometry, transformed
@@ -25,6 +26,7 @@ def draw(
     image_size: tuple[int, int],
     output_size: tuple[int, int],
     ops: Any = keras.ops,
+    strengths: Mapping[str, Tensor] | None = None,
 ) -> Parameters:
     """Draw the parameters of a batch of images.
 
@@ -45,6 +47,8 @@ def draw(
         image_size: (height, width) of the images.
         output_size: (height, width) that `apply` will produce.
         ops: namespace of the functions listed in `convforge.augment`.
+        strengths: what `strengths_of` another augmentation gives, of the same methods: it is drawn
+            by these then, which may be tensors of a compiled program; None for its own.
 
     Returns:
         float32 tensors, first what `apply` needs, then what it was made of, for titles and for
@@ -75,7 +79,17 @@ def draw(
     """
     _check_size("image_size", image_size)
     _check_size("output_size", output_size)
-    streams = Streams(random_words(seed, epoch, index, ops), ops)
+    streams = Streams(random_words(seed, epoch, index, ops), ops, strengths)
+    return _drawn(augmentation, image_size, output_size, streams)
+
+
+def _drawn(
+    augmentation: Augmentation,
+    image_size: tuple[int, int],
+    output_size: tuple[int, int],
+    streams: Streams,
+) -> Parameters:
+    ops = streams.ops
     crop = draw_crop(augmentation.crop, augmentation.size, image_size, streams)
     geometry = draw_geometry(augmentation.geometry, output_size, streams)
     reflected = draw_reflection(augmentation.reflection, streams)
@@ -92,6 +106,29 @@ def draw(
         "scale": geometry["scale"],
         "translation": ops.stack([geometry["right"], geometry["down"]], axis=-1),
     }
+
+
+def strengths_of(augmentation: Augmentation) -> dict[str, np.ndarray]:
+    """How strong and how frequent the methods are, as the numbers and tables that `draw` reads.
+
+    Args:
+        augmentation: which methods, how strong, how often.
+
+    Returns:
+        float32 arrays, by name: a probability, a reach, or the 4,096 equally likely values of a
+        quantity. Two augmentations whose methods are on alike have the same names and shapes.
+
+    Example:
+        >>> from convforge.augment import settings
+        >>> mirror = settings.Augmentation(reflection=settings.Reflection(probability=0.25))
+        >>> strengths_of(mirror)
+        {'reflection.use': array(0.25, dtype=float32)}
+    """
+    size = augmentation.size or (1, 1)
+    words = random_words(0, 0, np.zeros(1, "int32"), numpy_ops)
+    streams = Streams(words, numpy_ops)
+    _drawn(augmentation, size, size, streams)
+    return {name: np.asarray(value, "float32") for name, value in streams.read.items()}
 
 
 def _check_size(argument: str, size: tuple[int, int]) -> None:

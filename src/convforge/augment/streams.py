@@ -14,7 +14,7 @@ References:
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from statistics import NormalDist
 from typing import Any
 
@@ -95,11 +95,22 @@ def _as_word(value: Any, ops: Any) -> Tensor:
 
 
 class Streams:
-    """The words of a batch, read as uniform, chosen or tabulated values, by name of the stream."""
+    """The words of a batch, read as uniform, chosen or tabulated values, by name of the stream.
 
-    def __init__(self, words: Tensor, ops: Any) -> None:
+    Args:
+        words: of `random_words`.
+        ops: namespace of the functions listed in `convforge.augment`.
+        strengths: by name, what takes the place of a probability, a table or a number.
+    """
+
+    def __init__(
+        self, words: Tensor, ops: Any, strengths: Mapping[str, Tensor] | None = None
+    ) -> None:
         self._words = words
+        self._strengths = strengths or {}
         self.ops = ops
+        #: What was read so far, as the settings have it.
+        self.read: dict[str, Any] = {}
 
     def word(self, name: str) -> Tensor:
         return self._words[STREAMS.index(name)]
@@ -111,12 +122,18 @@ class Streams:
 
     def choose(self, name: str, probability: float) -> Tensor:
         """1 with `probability`, otherwise 0."""
-        return self.ops.cast(self.uniform(name) < probability, "float32")
+        return self.ops.cast(self.uniform(name) < self.strength(name, probability), "float32")
 
     def look_up(self, name: str, table: np.ndarray) -> Tensor:
         """One of the rows of a table [4096, …], all equally likely."""
         level = _shift_right(self.word(name), 20, self.ops)
+        table = self.strength(name, table)
         return self.ops.take(self.ops.cast(table, "float32"), level, axis=0)
+
+    def strength(self, name: str, value: Any) -> Any:
+        """`value`, or what was given in its place."""
+        self.read[name] = value
+        return self._strengths.get(name, value)
 
     def constant(self, value: float) -> Tensor:
         return self.ops.cast(self._words[0], "float32") * 0.0 + value

@@ -1,6 +1,7 @@
 """The one resampling: pixels moved by drawn parameters, straight into the output size."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -119,6 +120,7 @@ def draw_and_apply(
     output_size: tuple[int, int] | None = None,
     colour_basis: ArrayLike | None = None,
     ops: Any = keras.ops,
+    strengths: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
     """What training sees of `images` in an epoch: `draw`, then `apply`.
 
@@ -134,6 +136,7 @@ def draw_and_apply(
         output_size: (height', width'), by default that of the settings, else the images' own.
         colour_basis: as in `apply`.
         ops: namespace of the functions listed in `convforge.augment`.
+        strengths: as in `draw`.
 
     Raises:
         ArgumentError: the augmentation alters colours, and there is no basis to do it by.
@@ -160,6 +163,7 @@ def draw_and_apply(
         image_size=(int(height), int(width)),
         output_size=size,
         ops=ops,
+        strengths=strengths,
     )
     return apply(
         images,

@@ -177,7 +177,7 @@ class MomentumSGD(keras.optimizers.Optimizer):
             self.add_optimizer_variables(variables, "velocity") if self.momentum else []
         )
         self._rate_factors = [_factor(self.learning_rate_factors, path) for path in paths]
-        self._decays = [self._decay(path) for path in paths]
+        self._decay_factors = [self._decay_factor(path) for path in paths]
 
     def _check_used(self, argument: str, factors: Mapping[str, float], paths: list[str]) -> None:
         for pattern in factors:
@@ -185,10 +185,15 @@ class MomentumSGD(keras.optimizers.Optimizer):
                 allowed = f"a pattern found in one of the variables {', '.join(paths)}"
                 raise ArgumentError(argument, pattern, allowed, owner=self._owner)
 
-    def _decay(self, path: str) -> float:
+    def _decay_factor(self, path: str) -> float:
         if any(re.search(pattern, path) for pattern in self.no_decay):
             return 0.0
-        return self.coupled_decay * _factor(self.decay_factors, path)
+        return _factor(self.decay_factors, path)
+
+    def _decay(self, index: int) -> Any:
+        """β of one variable: a number, or what a compiled step has in its place."""
+        factor = self._decay_factors[index]
+        return self.coupled_decay * factor if factor else 0.0
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Equations (15) and (16) for one variable."""
@@ -198,10 +203,11 @@ class MomentumSGD(keras.optimizers.Optimizer):
         if self._rate_factors[index] != 1:
             rate = rate * self._rate_factors[index]
         step = ops.cast(gradient, variable.dtype)
-        if self._decays[index]:
-            step = ops.add(step, ops.multiply(variable, self._decays[index]))
+        decay = self._decay(index)
+        if not (isinstance(decay, float) and decay == 0):
+            step = ops.add(step, ops.multiply(variable, decay))
         step = ops.multiply(step, rate)
-        if not self.momentum:
+        if not self._velocities:
             self.assign_sub(variable, step)
             return
         velocity = self._velocities[index]
@@ -229,7 +235,7 @@ class MomentumSGD(keras.optimizers.Optimizer):
                 self.update_step(gradient, variable, learning_rate)
                 continue
             velocity = self._velocities[index].value if self.momentum else None
-            factors = (self._rate_factors[index], self._decays[index])
+            factors = (self._rate_factors[index], self._decay(index))
             key = (value.dtype, value.device, *factors)
             together.setdefault(key, []).append((value, gradient, velocity))
         for (_, _, factor, decay), members in together.items():
