@@ -74,8 +74,10 @@ class Checkpointing(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         stops = self._stop.came
-        # Else the epoch's end is at hand, and validation with it.
-        if (stops or self._is_due) and not self._state.epoch_is_over:
+        if self._state.epoch_is_over:
+            # Its end is at hand, and validation with it.
+            return
+        if stops or self._is_due:
             self._save()
         if stops:
             raise KeyboardInterrupt

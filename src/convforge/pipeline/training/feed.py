@@ -73,7 +73,7 @@ class Feed:
             first_epoch=start.epoch,
             first_step=start.step,
             epochs=trainer.epochs,
-            augmentation=self.settings.augment,
+            augmentation=self.settings.augmentation_in_training,
             shuffle_bytes=trainer.shuffle_megabytes << 20,
             limit_examples=trainer.limit_examples,
             limit_steps=trainer.limit_steps,
