@@ -28,6 +28,7 @@ _WITHOUT_KERAS = "made known to Keras when it is imported, which this stage neve
 _CHECKED = "checks a config, or the data's path in it, and alters nothing"
 _SERVING = "lies beside the decoder; serves models"
 _OTHERS = "which processes share the same batches"
+_TOGETHER = "trains several runs of a sweep, which no stage is"
 _PREPARED = "decides about build/data, on which this stage depends"
 
 # What every stage runs, and why it decides about nothing that the stage leaves.
@@ -75,6 +76,7 @@ EXEMPT_OF = {
     "compose": {
         "src/convforge/augment/__init__.py": _WITHOUT_KERAS,
         "src/convforge/augment/layer.py": _WITHOUT_KERAS,
+        "src/convforge/augment/numpy_ops.py": _WITHOUT_KERAS,
         "src/convforge/augment/parameters.py": _WITHOUT_KERAS,
         "src/convforge/augment/warp.py": _WITHOUT_KERAS,
         "src/convforge/layers": _WITHOUT_KERAS,
@@ -115,6 +117,10 @@ EXEMPT_OF = {
         "src/convforge/pipeline/training/resume/code_fingerprint.py": "whether a run may go on",
         "src/convforge/pipeline/training/resume/resumable.py": "whether a run may go on",
         "src/convforge/pipeline/training/resume/signals.py": "when a run is stopped",
+        "src/convforge/pipeline/training/run_group.py": _TOGETHER,
+        "src/convforge/pipeline/training/run_numbers.py": _TOGETHER,
+        "src/convforge/pipeline/training/shared_program.py": _TOGETHER,
+        "src/convforge/pipeline/training/traced_numbers.py": _TOGETHER,
     },
     "evaluate": {
         **_AFTER_COMPOSE,

@@ -146,6 +146,10 @@ class Progress:
             done = pluralize(task.done, unit.removesuffix("s"), unit)
             self.say(f"{name}: {done}, {task.rate:,.0f} {unit}/s")
 
+    def named(self, name: str) -> Progress:
+        """The same for one of several runs at a time: `name` before each line, and no bars."""
+        return _NamedProgress(self, name)
+
     @property
     def _is_live(self) -> bool:
         return self.console.is_terminal and self.verbosity >= Verbosity.NORMAL
@@ -164,3 +168,22 @@ class Progress:
             transient=True,
             refresh_per_second=5,
         )
+
+
+class _NamedProgress(Progress):
+    def __init__(self, progress: Progress, name: str) -> None:
+        super().__init__(progress.verbosity, progress.console)
+        self._name = name
+
+    def say(self, message: str) -> None:
+        super().say(f"{self._name}: {message}")
+
+    def detail(self, message: str) -> None:
+        super().detail(f"{self._name}: {message}")
+
+    def warn(self, message: str) -> None:
+        super().warn(f"{self._name}: {message}")
+
+    @property
+    def _is_live(self) -> bool:
+        return False

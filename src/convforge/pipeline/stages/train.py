@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from convforge.pipeline.data.reading.stream import Stream
     from convforge.pipeline.training.objective import Targets
     from convforge.pipeline.training.pruning import Trial
+    from convforge.pipeline.training.run_group import GroupedRun
     from convforge.pipeline.training.trainer import Trainer
 
 
@@ -126,12 +127,14 @@ def train(
     label: RunLabel | None = None,
     report: Report | None = None,
     trial: Trial | None = None,
+    grouped: GroupedRun | None = None,
 ) -> Mapping[str, float]:
     """Train the config's network on the prepared `data` and leave everything in `out`.
 
     Goes on where an earlier process was stopped that trained the same; see `resumable_run`. With
     `distribute=ray` the processes of a cluster do it. Without a `report` nothing is drawn: the
-    evaluation does it. A search may give up its `trial`.
+    evaluation does it. A search may give up its `trial`. A `grouped` run, which is a thread of a
+    process with several, takes its training steps with the others of its group.
 
     Returns:
         The figures of the last epoch.
@@ -142,7 +145,7 @@ def train(
         PrunedError: the search has given it up.
     """
     if not isinstance(settings.distribute, RayDistribution):
-        return _train_here(settings, data, out, root, label, report, trial, progress)
+        return _train_here(settings, data, out, root, label, report, trial, progress, grouped)
 
     matching_manifest(settings.data, data)
     backend.import_keras(progress)
@@ -152,6 +155,7 @@ def train(
     check_backend(settings, keras.config.backend())
     root = root.resolve()
     assert trial is None, "the processes would have to agree"
+    assert grouped is None, "its group is of one process"
     part = partial(_train_here, settings, data.resolve(), out.resolve(), root, label, report, None)
     return on_ray(settings.distribute, part, root, progress)
 
@@ -165,6 +169,7 @@ def _train_here(
     report: Report | None,
     trial: Trial | None,
     progress: Progress,
+    grouped: GroupedRun | None = None,
 ) -> Mapping[str, float]:
     """In this process, alone or as one of several."""
     manifest = matching_manifest(settings.data, data)
@@ -187,7 +192,7 @@ def _train_here(
             part.progress,
             source.identity if source else None,
         ) as run:
-            return _train(part, manifest, data, label, report, trial, run, source)
+            return _train(part, manifest, data, label, report, trial, run, source, grouped)
 
 
 def _start_keras(settings: Settings) -> None:
@@ -248,6 +253,7 @@ def _train(
     trial: Trial | None,
     run: ResumableRun,
     source: Source | None,
+    grouped: GroupedRun | None,
 ) -> Mapping[str, float]:
     # Late: what runs has started Keras by now, in its own way.
     from convforge.pipeline.training.trainer import build_trainer
@@ -291,7 +297,7 @@ def _train(
                 journal.artifact(file, folder.data.name)
         try:
             trained = trainer.run(
-                folder.history, journal, progress, tracker.wake, checkpoints, trial
+                folder.history, journal, progress, tracker.wake, checkpoints, trial, grouped
             )
         except DivergenceError as error:
             save_model(folder.last_good, error.model, card, _example(data, manifest))

@@ -49,12 +49,22 @@ from convforge.pipeline.stages.train import (
     why_pruned,
 )
 from convforge.pipeline.sweeps.parent_run import SweepSummary, sweep_parent
-from convforge.pipeline.sweeps.plan import SweepPlan, key_of, plan_sweep, searched_by
+from convforge.pipeline.sweeps.plan import (
+    SweepPlan,
+    fed_from_device,
+    fed_together,
+    key_of,
+    plan_sweep,
+    searched_by,
+    trains_together,
+)
 from convforge.pipeline.sweeps.search import VERBOSITY, progress_of_sweep
 from convforge.pipeline.sweeps.study import Study, StudyTrial, check_new, command_of
 from convforge.pipeline.tracking.journal import PARENT_TAG, Journal
 from convforge.pipeline.tracking.store import store_of
+from convforge.pipeline.training.backend import import_keras
 from convforge.pipeline.training.resume.resumable import has_stopped_run, resumable_sweep
+from convforge.pipeline.training.run_group import GroupedRun
 
 _PARENT = "tracking.parent_run"
 # A launcher may run the jobs in other processes: they learn this from their environment.
@@ -76,6 +86,10 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
         _refuse_sweeps(overrides)
     jobs = plan.jobs if plan else [overrides]
     settings = [settings_of(compose_config(root, _config_overrides(job))) for job in jobs]
+    if trains_together(own):
+        overrides = fed_together(overrides, settings, own)
+        settings = [fed_from_device(job) for job in settings]
+        _check_backend(progress)
     for job in settings:
         manifest = Manifest.read(prepared(job.data, root, progress))
         job.costs(job.input_shape(manifest.image_shape), len(manifest.classes))
@@ -95,6 +109,19 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
     with _sweep(plan, settings, own, root, progress) as more, _lost_jobs_explained():
         sys.argv = [*arguments, *more, "--multirun"]
         _job()
+
+
+def _check_backend(progress: Progress) -> None:
+    """Refuse a wrong backend now, since every job would."""
+    import_keras(progress)
+    # Late: a sweep's own process may do without.
+    import keras
+
+    if keras.config.backend() != "jax":
+        raise InputError(
+            f"hydra/launcher=together is not allowed with KERAS_BACKEND={keras.config.backend()}: "
+            "give KERAS_BACKEND=jax"
+        )
 
 
 def _refuse_sweeps(overrides: Sequence[str]) -> None:
@@ -213,14 +240,37 @@ def _config_overrides(overrides: Sequence[str]) -> list[str]:
 @hydra.main(version_base="1.3", config_path=None, config_name=CONFIG_NAME)
 def _job(config: DictConfig) -> float | None:
     """One job; returns its `objective`."""
-    root = project_root()
+    return run_job(job_settings(config), HydraConfig.get(), progress_of_sweep())
+
+
+def job_settings(config: DictConfig) -> Settings:
+    """What Hydra gives a job, typed.
+
+    Raises:
+        InputError: a wrong key or value.
+    """
     try:
-        settings = settings_of(config)
+        return settings_of(config)
     except OmegaConfBaseException as error:
-        raise explain(error, root, ()) from error
-    progress = progress_of_sweep()
-    job = HydraConfig.get()
-    label = _label(settings, job.overrides.task)
+        raise explain(error, project_root(), ()) from error
+
+
+def run_job(
+    settings: Settings, job: DictConfig, progress: Progress, grouped: GroupedRun | None = None
+) -> float | None:
+    """Train, and test where asked, unless that is done already.
+
+    Args:
+        settings: of the job.
+        job: Hydra's own part of its config.
+        progress: told what happens.
+        grouped: the run in its group, where several are trained together.
+
+    Returns:
+        Its `objective`.
+    """
+    root = project_root()
+    label = job_label(settings, job)
     out = Path(job.runtime.output_dir)
     trial = _trial(job)
     figures = finished_figures(out)
@@ -234,7 +284,7 @@ def _job(config: DictConfig) -> float | None:
             progress.say(f"train: {label.name} → {out}")
             # Processes of a cluster do not prune: they would have to agree.
             told = None if settings.distribute.name == "ray" else trial
-            figures = train(settings, data, out, root, progress, label, run_report, told)
+            figures = train(settings, data, out, root, progress, label, run_report, told, grouped)
         else:
             progress.say(f"train: {label.name} has finished in {out}")
         if settings.evaluate:
@@ -283,11 +333,16 @@ def objective(checkpoint: CheckpointSettings, figures: Mapping[str, float]) -> f
     return figures.get(monitored(checkpoint.monitor, figures))
 
 
-def _label(settings: Settings, overrides: Sequence[str]) -> RunLabel:
+def job_label(settings: Settings, job: DictConfig) -> RunLabel:
     """A job of a sweep is called by what sets it apart, and belongs to the sweep's run.
 
     A single run is called by the overrides, too.
+
+    Args:
+        settings: of the job.
+        job: Hydra's own part of its config.
     """
+    overrides: Sequence[str] = job.overrides.task
     tracking = settings.tracking
     parent = tracking.parent_run if isinstance(tracking, MLflowTracking) else None
     tags = {PARENT_TAG: parent} if parent else {}

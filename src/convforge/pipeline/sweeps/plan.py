@@ -25,6 +25,9 @@ from convforge.pipeline.settings.search import SearchSettings
 from convforge.pipeline.sweeps.search_space import SearchSpace
 from convforge.pipeline.sweeps.study import check_installed
 
+#: What `hydra/launcher=together` names as its launcher, which has a condition of its own.
+_TOGETHER = "hydra_plugins.convforge_together_launcher.TogetherLauncher"
+_FEED = "trainer.feed"
 # What a search may be given more of, and be the same.
 _AMOUNTS = {"n_trials", "n_jobs"}
 
@@ -151,6 +154,57 @@ def searched_by(search: Search, jobs: Sequence[Settings], validates: bool) -> Se
             )
     direction = asked.direction or ("maximize" if higher_is_better(figure) else "minimize")
     return asked.model_copy(update={"figure": figure, "direction": direction})
+
+
+def trains_together(own: DictConfig) -> bool:
+    """Whether Hydra's part of the config, `own`, names the launcher of runs in one program."""
+    return bool(own.launcher.get("_target_") == _TOGETHER)
+
+
+def fed_together(overrides: Sequence[str], jobs: Sequence[Settings], own: DictConfig) -> list[str]:
+    """`overrides` with the feed that runs in one program need.
+
+    Args:
+        overrides: of the sweep.
+        jobs: the settings that these make.
+        own: Hydra's part of the config.
+
+    Raises:
+        InputError: they ask for what such runs cannot have.
+    """
+    most, mapped = own.launcher.most_together, own.launcher.mapped
+    if type(most) is not int or most < 1:
+        raise InputError(
+            f"hydra.launcher.most_together={most} is not allowed: give a number of runs, 1 or more"
+        )
+    if mapped is not None and type(mapped) is not bool:
+        raise InputError(f"hydra.launcher.mapped={mapped} is not allowed: give true, false or null")
+    given = "hydra/launcher=together is not allowed with"
+    for override in overrides:
+        if key_of(override).lstrip("+") == _FEED and override.partition("=")[2] != "device":
+            raise InputError(f"{given} {override}: give {_FEED}=device")
+    for job in jobs:
+        if job.distribute.name != "none":
+            raise InputError(f"{given} distribute={job.distribute.name}: give none")
+        if job.drawn_targets:
+            raise InputError(f"{given} task.drawn: give null, or another launcher")
+    search = search_settings(own)
+    if search is not None and search.n_jobs == 1:
+        raise InputError(
+            f"{given} hydra.sweeper.n_jobs=1: give how many trials are to be trained together"
+        )
+    return [*(item for item in overrides if key_of(item).lstrip("+") != _FEED), f"{_FEED}=device"]
+
+
+def fed_from_device(settings: Settings) -> Settings:
+    """The same with the data in the device's memory.
+
+    Raises:
+        InputError: it cannot have them there.
+    """
+    config = settings.model_dump(mode="json", by_alias=True)
+    config["trainer"]["feed"] = "device"
+    return Settings.parse(config)
 
 
 def epoch_figures(settings: Settings, *, validates: bool) -> Collection[str]:

@@ -6,6 +6,7 @@ the same images whichever it is; see `place` of `convforge.augment.Augmentation`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -122,6 +123,8 @@ class StepAugmented(AccumulatedSteps):
     augmentation: Augmentation
     seed: int
     colour_basis: NDArray[Any] | None
+    #: What takes the place of the augmentation's; None for its own.
+    strengths: Mapping[str, Any] | None = None
 
     def augmented(self, inputs: dict[str, Any]) -> Any:
         """The images that one training step sees."""
@@ -132,6 +135,7 @@ class StepAugmented(AccumulatedSteps):
             epoch=inputs[EPOCH],
             index=inputs[INDEX],
             colour_basis=self.colour_basis,
+            strengths=self.strengths,
         )
 
     def train_step(self, *arguments: Any) -> Any:

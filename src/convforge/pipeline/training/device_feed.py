@@ -12,8 +12,8 @@ the steps are divided into chunks changes nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -75,8 +75,8 @@ def load(feed: Feed, split: str) -> Split:
     )
 
 
-class Program:
-    """The compiled steps of a model over a split.
+class Steps:
+    """What a model does with the batches of a split, as functions of its state.
 
     Args:
         model: compiled, its metrics built; what `with_augmentation` gave.
@@ -87,51 +87,12 @@ class Program:
     def __init__(self, model: keras.Model, size: Size | None) -> None:
         self._model = model
         self._size = size
-        self._train = jax.jit(self._training_steps, donate_argnums=0)
-        self._test = jax.jit(self._test_steps)
 
     def train(
-        self, data: Split, places: jax.Array, epoch: int, first: int, count: int
-    ) -> dict[str, NDArray[np.float32]]:
-        """Run `count` steps, on the batches whose rows are `places` from row `first` on.
-
-        Args:
-            data: the training split.
-            places: `(batches, rows)`, of an epoch.
-            epoch: its number.
-            first: of the batches to train on.
-            count: how many.
-
-        Returns:
-            The figures of the epoch after each step.
-        """
-        groups = self._groups(optimizer=True)
-        state = [[variable.value for variable in group] for group in groups]
-        logs, state = self._train(state, data, places, epoch, first, count)
-        _assign(groups, state)
-        return {name: np.asarray(values)[:count] for name, values in logs.items()}
-
-    def test(self, data: Split, places: NDArray[np.int32]) -> dict[str, float]:
-        """The figures over the batches whose rows are `places`, with those before."""
-        groups = self._groups(optimizer=False)
-        state = [[variable.value for variable in group] for group in groups]
-        logs, metrics = self._test(state, data, places)
-        _assign(groups[-1:], [metrics])
-        return {name: float(value) for name, value in logs.items()}
-
-    def _groups(self, *, optimizer: bool) -> list[list[Any]]:
-        model = self._model
-        middle = [model.optimizer.variables] if optimizer else []
-        return [
-            model.trainable_variables,
-            model.non_trainable_variables,
-            *middle,
-            model.metrics_variables,
-        ]
-
-    def _training_steps(
         self, state: State, data: Split, places: Any, epoch: Any, first: Any, count: Any
     ) -> tuple[dict[str, Any], State]:
+        """`count` steps from batch `first` of `places` on: figures after each, and the state."""
+
         def step(state: Any, number: Any) -> tuple[Any, Any]:
             batch = self._batch(data, places[number], epoch, training=True)
             logs, state = self._model.train_step(tuple(state), batch)
@@ -150,7 +111,9 @@ class Program:
         state, seen = jax.lax.fori_loop(0, count, body, (state, nothing))
         return seen, state
 
-    def _test_steps(self, state: State, data: Split, places: Any) -> tuple[dict[str, Any], Any]:
+    def test(self, state: State, data: Split, places: Any) -> tuple[dict[str, Any], Any]:
+        """The figures over all batches of `places`, and the state of the metrics."""
+
         def step(metrics: Any, rows: Any) -> tuple[Any, Any]:
             batch = self._batch(data, rows, 0, training=False)
             logs, (*_, metrics) = self._model.test_step((*state[:-1], metrics), batch)
@@ -169,10 +132,111 @@ class Program:
         return inputs, data.labels[rows], *weights
 
 
-def _assign(groups: list[list[Any]], state: State) -> None:
-    for variables, values in zip(groups, state, strict=True):
+class Pace:
+    """How many steps a chunk has: so many that it takes as long as it should."""
+
+    def __init__(self) -> None:
+        self._chunk = 1
+
+    def steps(self, left: int) -> int:
+        """Of the next chunk, where so many steps are left."""
+        return min(self._chunk, left)
+
+    def took(self, count: int, seconds: float) -> None:
+        """Told how long a chunk of `count` steps has taken."""
+        if count == self._chunk:
+            self._chunk = max(1, round(count * min(_GROWTH, _SECONDS_A_CHUNK / seconds)))
+
+
+class TrainingProgram(Protocol):
+    """What runs the steps of one run: a program of its own, or one that several runs share."""
+
+    def split(self, feed: Feed, name: str) -> Split:
+        """A split of the run's data on the device."""
+        ...
+
+    def train(
+        self, data: Split, places: jax.Array, epoch: int, first: int
+    ) -> dict[str, NDArray[np.float32]]:
+        """Run the next steps, on the batches whose rows are `places` from row `first` on.
+
+        Args:
+            data: the training split.
+            places: `(batches, rows)`, of an epoch.
+            epoch: its number.
+            first: of the batches to train on.
+
+        Returns:
+            The figures of the epoch after each step: as many as there were steps.
+        """
+        ...
+
+    def test(self, data: Split, places: NDArray[np.int32], epoch: int) -> dict[str, float]:
+        """The figures over the batches whose rows are `places`, with those before."""
+        ...
+
+
+class Program:
+    """The compiled steps of one run.
+
+    Args:
+        model: as in `Steps`.
+        size: as in `Steps`.
+    """
+
+    def __init__(self, model: keras.Model, size: Size | None) -> None:
+        steps = Steps(model, size)
+        self._model = model
+        self._pace = Pace()
+        self._train = jax.jit(steps.train, donate_argnums=0)
+        self._test = jax.jit(steps.test)
+
+    def split(self, feed: Feed, name: str) -> Split:
+        return load(feed, name)
+
+    def train(
+        self, data: Split, places: jax.Array, epoch: int, first: int
+    ) -> dict[str, NDArray[np.float32]]:
+        count = self._pace.steps(len(places) - first)
+        start = time.monotonic()
+        logs, state = self._train(state_of(self._model), data, places, epoch, first, count)
+        assign(self._model, state)
+        seen = {name: np.asarray(values)[:count] for name, values in logs.items()}
+        self._pace.took(count, time.monotonic() - start)
+        return seen
+
+    def test(self, data: Split, places: NDArray[np.int32], epoch: int) -> dict[str, float]:
+        logs, metrics = self._test(state_of(self._model, optimizer=False), data, places)
+        assign_metrics(self._model, metrics)
+        return {name: float(value) for name, value in logs.items()}
+
+
+def state_of(model: keras.Model, *, optimizer: bool = True) -> State:
+    """The values of the model's variables: weights, others, optimizer, metrics."""
+    return [[variable.value for variable in group] for group in _variables(model, optimizer)]
+
+
+def assign(model: keras.Model, state: State) -> None:
+    """Give the variables of `model` the values of `state`."""
+    for variables, values in zip(_variables(model, True), state, strict=True):
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
+
+
+def assign_metrics(model: keras.Model, metrics: list[Any]) -> None:
+    """Give the metrics' variables of `model` these values."""
+    for variable, value in zip(model.metrics_variables, metrics, strict=True):
+        variable.assign(value)
+
+
+def _variables(model: keras.Model, optimizer: bool) -> list[list[Any]]:
+    middle = [model.optimizer.variables] if optimizer else []
+    return [
+        model.trainable_variables,
+        model.non_trainable_variables,
+        *middle,
+        model.metrics_variables,
+    ]
 
 
 class DeviceFit:
@@ -181,36 +245,43 @@ class DeviceFit:
     Args:
         model: compiled, its metrics built; what `with_augmentation` gave.
         feed: of the run.
+        program: what runs its steps; None for one of its own.
     """
 
-    def __init__(self, model: keras.Model, feed: Feed) -> None:
+    def __init__(
+        self, model: keras.Model, feed: Feed, program: TrainingProgram | None = None
+    ) -> None:
         self._model = model
         self._feed = feed
-        self._program = Program(model, feed.settings.augment.size)
-        self._training = load(feed, "train")
+        self._program = program or Program(model, feed.settings.augment.size)
+        self._training = self._program.split(feed, "train")
         held_out = feed.stream.examples("validation") > 0
-        self._validation = load(feed, "validation") if held_out else None
-        self._chunk = 1
+        self._validation = self._program.split(feed, "validation") if held_out else None
 
-    def fit(self, start: Position, callbacks: list[keras.callbacks.Callback]) -> None:
-        """Train from `start` to the last epoch, or until a callback ends it."""
+    def fit(self, start: Position, callbacks: list[keras.callbacks.Callback]) -> int:
+        """Train from `start` to the last epoch, or until a callback ends it.
+
+        Returns:
+            The number of the epoch that was the last.
+        """
         epochs = self._feed.settings.trainer.epochs
         told = keras.callbacks.CallbackList(callbacks, model=self._model, epochs=epochs)
         self._model.stop_training = False
         told.on_train_begin()
         orders = self._feed.orders(start.epoch)
-        step = start.step
+        step, epoch = start.step, start.epoch
         for epoch in range(start.epoch, epochs):
             self._model.reset_metrics()
             told.on_epoch_begin(epoch)
             logs = self._epoch(next(orders), epoch, step, told)
             if self._validation is not None:
-                logs |= self._validate(self._validation, told)
+                logs |= self._validate(self._validation, epoch, told)
             told.on_epoch_end(epoch, logs)
             step = 0
             if self._model.stop_training:
                 break
         told.on_train_end()
+        return epoch
 
     def _epoch(
         self,
@@ -225,25 +296,17 @@ class DeviceFit:
             step = min(first, len(places))
             first -= step
             while step < len(places):
-                count = min(self._chunk, len(places) - step)
-                logs = self._timed(on_device, epoch, step, count)
+                logs = self._program.train(self._training, on_device, epoch, step)
+                count = len(logs["loss"])
                 step += count
                 done += count
                 last = {name: float(values[-1]) for name, values in logs.items()}
                 told.on_train_batch_end(done - 1, {**last, "loss": logs["loss"]})
         return last
 
-    def _timed(
-        self, places: jax.Array, epoch: int, first: int, count: int
-    ) -> Mapping[str, NDArray[np.float32]]:
-        start = time.monotonic()
-        logs = self._program.train(self._training, places, epoch, first, count)
-        taken = time.monotonic() - start
-        if count == self._chunk:
-            self._chunk = max(1, round(count * min(_GROWTH, _SECONDS_A_CHUNK / taken)))
-        return logs
-
-    def _validate(self, data: Split, told: keras.callbacks.CallbackList) -> dict[str, float]:
+    def _validate(
+        self, data: Split, epoch: int, told: keras.callbacks.CallbackList
+    ) -> dict[str, float]:
         self._model.reset_metrics()
         told.on_test_begin()
         trainer = self._feed.settings.trainer
@@ -251,9 +314,9 @@ class DeviceFit:
         if trainer.limit_steps is not None:
             examples = min(examples, trainer.limit_steps * trainer.batch_size)
         logs: dict[str, float] = {}
-        for number, places in enumerate(_batched(np.arange(examples), trainer.batch_size)):
-            logs = self._program.test(data, places)
-            told.on_test_batch_end(number, logs)
+        # A stop waits for its end, which is near, and loses nothing of the epoch.
+        for places in _batched(np.arange(examples), trainer.batch_size):
+            logs = self._program.test(data, places, epoch)
         told.on_test_end(logs)
         return {f"val_{name}": value for name, value in logs.items()}
 

@@ -41,6 +41,7 @@ from convforge.pipeline.training.pruning import Pruning, Trial
 from convforge.pipeline.training.resume.checkpoints import Checkpoint, Checkpoints, Position
 from convforge.pipeline.training.resume.signals import stop_requests
 from convforge.pipeline.training.resume.state import capture, restore
+from convforge.pipeline.training.run_group import GroupedRun
 from convforge.pipeline.training.run_state import DivergedError, RunState
 
 # More than the first process needs to end its step and save; schedulers give 30 or more.
@@ -124,11 +125,12 @@ class Trainer:
         after_epoch: Callable[[], None],
         checkpoints: Checkpoints,
         trial: Trial | None = None,
+        grouped: GroupedRun | None = None,
     ) -> Trainer:
         """Train for all epochs, recording each in the table `history` and in `journal`.
 
         Goes on from the newest of `checkpoints`, and leaves the last state there. A `trial` of a
-        search is told of every epoch.
+        search is told of every epoch. A `grouped` run takes its steps with the others of its group.
 
         Returns:
             The run as trained, on one device.
@@ -161,7 +163,7 @@ class Trainer:
             self._go_on(start, progress)
         try:
             with translate_damage_errors(), self._translate_memory_errors():
-                self._fit(state, start, record, pruning, checkpoints, progress)
+                self._fit(state, start, record, pruning, checkpoints, progress, grouped)
         except DivergedError as error:
             raise self._explained(error, checkpoints) from error
         finally:
@@ -209,6 +211,8 @@ class Trainer:
                 metrics=training_metrics(settings.loss.name, targets),
                 jit_compile=self._may_compile,
             )
+            # Of half precision there is another one around it now, with variables of its own.
+            self.trainable.optimizer.build(self.trainable.trainable_variables)
 
     @property
     def _may_compile(self) -> bool | str:
@@ -248,6 +252,7 @@ class Trainer:
         pruning: Pruning,
         checkpoints: Checkpoints,
         progress: Progress,
+        grouped: GroupedRun | None,
     ) -> None:
         """What is left of an epoch that had begun, then the epochs after it."""
         settings, feed = self.settings.trainer, self.feed
@@ -260,7 +265,7 @@ class Trainer:
         monitor = check_monitor(settings.checkpoint.monitor, self.figures)
         with (
             self.distribution.scope(),
-            stop_requests(patience) as stop,
+            nullcontext(grouped.group.stop) if grouped else stop_requests(patience) as stop,
             progress.task("train", unit="images", total=left, status=first) as task,
         ):
             callbacks: list[keras.callbacks.Callback] = [
@@ -291,8 +296,10 @@ class Trainer:
                 callbacks.append(RestoredMetrics(start.arrays))
             # Else of a run that was killed after its last epoch.
             if not (ending.is_due or pruning.is_due):
-                fit = self._fit_device if settings.feed == "device" else self._fit_stream
-                fit(state.position, callbacks)
+                if settings.feed == "device":
+                    self._fit_device(state.position, callbacks, grouped)
+                else:
+                    self._fit_stream(state.position, callbacks)
         if ending.is_due:
             progress.say(
                 f"ended early: {monitor} has not become better for {early.patience} epochs"
@@ -317,12 +324,27 @@ class Trainer:
             if self.trainable.stop_training:
                 break
 
-    def _fit_device(self, start: Position, callbacks: list[keras.callbacks.Callback]) -> None:
-        # It brings JAX.
+    def _fit_device(
+        self,
+        start: Position,
+        callbacks: list[keras.callbacks.Callback],
+        grouped: GroupedRun | None,
+    ) -> None:
+        # They bring JAX.
         from convforge.pipeline.training.device_feed import DeviceFit
+        from convforge.pipeline.training.shared_program import GroupedProgram
 
         self._build_metrics()
-        DeviceFit(self.trainable, self.feed).fit(start, callbacks)
+        if grouped is None:
+            DeviceFit(self.trainable, self.feed).fit(start, callbacks)
+            return
+        fit = DeviceFit(
+            self.trainable, self.feed, GroupedProgram(self.trainable, self.feed, grouped)
+        )
+        # What the others do before and after their steps is no part of an epoch's time.
+        grouped.wait(-1)
+        last = fit.fit(start, callbacks)
+        grouped.wait(last)
 
     def _parts(self, start: Position) -> Iterator[tuple[Position, int]]:
         """Where each call of `fit` begins, and the epochs that are done after it."""
