@@ -179,7 +179,10 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         "import convforge; import keras",
         "import keras; import convforge",
-        "import convforge, importlib.util; importlib.util.find_spec('keras'); import keras",
+        pytest.param(
+            "import convforge, importlib.util; importlib.util.find_spec('keras'); import keras",
+            marks=pytest.mark.backends,
+        ),
     ],
 )
 def test_a_saved_model_loads_after_importing_convforge_in_either_order(

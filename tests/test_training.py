@@ -597,7 +597,7 @@ def test_a_source_of_which_nothing_fits_or_that_is_not_there_is_refused(
     renamed += ("+model.layers.prob={type: softmax}", f"trainer.start_from={source}")
     assert "none of its variables (conv1/kernel (missing here)" in refused(*renamed)
     assert "trainer.start_from=nothing: " in refused("trainer.start_from=nothing")
-    assert "is neither a path nor the id of a run" in refused("trainer.start_from=nothing")
+    assert "holds no model" in refused("trainer.start_from=nothing")
 
 
 def test_a_source_in_the_folder_that_the_run_writes_is_refused(

@@ -375,6 +375,7 @@ def test_an_idx_file_that_unpacks_to_far_more_takes_no_memory(tmp_path: Path, ki
     assert megabytes < 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["npz", "idx"])
 def test_the_labels_of_a_large_array_are_never_in_memory_together(
     tmp_path: Path, form: str

@@ -298,6 +298,7 @@ def _one_of_four(root: Path, number: int) -> None:
     (root / f"said{number}.txt").write_text("\n".join(said.lines))
 
 
+@pytest.mark.slow
 def test_four_processes_that_write_to_a_new_sqlite_store_lose_nothing(tmp_path: Path) -> None:
     context = _processes()
     jobs = [context.Process(target=_one_of_four, args=(tmp_path, n)) for n in range(4)]
