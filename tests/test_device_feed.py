@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from omegaconf import OmegaConf
+from run_comparison import assert_same_run
 
 from convforge.errors import InputError
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.stages.train import dump
 from convforge.pipeline.training.distribution.setup import check_backend
-from convforge.serving.predictor import load_predictor
 
 # All that has a state, every augmentation, a smaller last batch, and no convolution, which XLA
 # computes slowly on processors.
@@ -53,16 +51,6 @@ def _trained(settings: Settings, data: Path, folder: Path) -> Path:
     return folder / "run"
 
 
-def _weights(run: Path) -> list[np.ndarray]:
-    return [np.array(value) for value in load_predictor(run).model.get_weights()]
-
-
-def _history(run: Path) -> np.ndarray:
-    with (run / "history.csv").open(newline="") as file:
-        rows = [{**row, "epoch_seconds": "0"} for row in csv.DictReader(file)]
-    return np.array([list(row.values()) for row in rows], dtype=float)
-
-
 @pytest.mark.backends
 @pytest.mark.parametrize(
     "changes",
@@ -82,23 +70,21 @@ def test_weights_and_history_are_those_of_the_streaming_feed(
     tmp_path: Path,
     changes: tuple[str, ...],
 ) -> None:
-    _assert_same_run(lambda feed: (compose(*NET, *changes, feed), digits), tmp_path)
+    _compare(lambda feed: (compose(*NET, *changes, feed), digits), tmp_path)
 
 
 @pytest.mark.backends
 def test_a_net_that_predicts_numbers_is_that_of_the_streaming_feed_too(
     measured: Callable[..., tuple[Settings, Path]], tmp_path: Path
 ) -> None:
-    _assert_same_run(lambda feed: measured("brightness", "loss=mae", feed), tmp_path)
+    _compare(lambda feed: measured("brightness", "loss=mae", feed), tmp_path)
 
 
-def _assert_same_run(settings: Callable[[str], tuple[Settings, Path]], folder: Path) -> None:
+def _compare(settings: Callable[[str], tuple[Settings, Path]], folder: Path) -> None:
     stream, device = (
         _trained(*settings(f"trainer.feed={feed}"), folder / feed) for feed in ("stream", "device")
     )
-    for ours, theirs in zip(_weights(device), _weights(stream), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(_history(device), _history(stream), rtol=1e-4, atol=1e-5)
+    assert_same_run(device, stream)
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "torch"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import subprocess
@@ -11,9 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 from omegaconf import OmegaConf
+from run_comparison import assert_same_run, history_of
 
 from convforge.pipeline import cli
 from convforge.pipeline.settings.run import Settings
@@ -22,7 +21,6 @@ from convforge.pipeline.sweeps.together import groups_of
 from convforge.pipeline.training.resume.signals import StopRequest
 from convforge.pipeline.training.run_group import GroupedRun, Request, run_together
 from convforge.pipeline.training.run_numbers import program_key
-from convforge.serving.predictor import load_predictor
 
 # All that has a state, every augmentation, a smaller last batch, and no convolution, which XLA
 # computes slowly on processors.
@@ -86,22 +84,6 @@ def _trained(folder: Path, data: Path, mode: str) -> Path:
     return folder / mode
 
 
-def _weights(run: Path) -> list[np.ndarray]:
-    return [np.array(value) for value in load_predictor(run).model.get_weights()]
-
-
-def _history(run: Path) -> np.ndarray:
-    with (run / "history.csv").open(newline="") as file:
-        rows = [{**row, "epoch_seconds": "0"} for row in csv.DictReader(file)]
-    return np.array([list(row.values()) for row in rows], dtype=float)
-
-
-def _assert_same(ours: Path, theirs: Path) -> None:
-    for here, there in zip(_weights(ours), _weights(theirs), strict=True):
-        np.testing.assert_allclose(here, there, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(_history(ours), _history(theirs), rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.backends
 @pytest.mark.parametrize(
     ("jobs", "modes"),
@@ -130,9 +112,9 @@ def test_each_run_is_the_one_that_it_is_alone_though_another_diverges(
     alone = _trained(tmp_path, digits, "alone")
     for mode in modes:
         for number in range(len(jobs)):
-            _assert_same(tmp_path / mode / str(number), alone / str(number))
+            assert_same_run(tmp_path / mode / str(number), alone / str(number))
     # Nor are they all one run.
-    begun = {tuple(_history(alone / str(number))[0]) for number in range(len(jobs))}
+    begun = {tuple(history_of(alone / str(number))[0]) for number in range(len(jobs))}
     assert len(begun) == len(jobs)
 
 
@@ -160,7 +142,7 @@ def test_a_sweep_that_is_stopped_goes_on_where_it_was(project: Path) -> None:
     assert done.stderr.count("goes on after epoch") == 2, done.stderr
     assert "goes on after epoch 0" not in done.stderr
     for number in ("0", "1"):
-        _assert_same(project / "together" / number, project / "alone" / number)
+        assert_same_run(project / "together" / number, project / "alone" / number)
         assert (project / "together" / number / "evaluate" / "metrics.json").is_file()
 
 
