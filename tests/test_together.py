@@ -84,11 +84,12 @@ def _trained(folder: Path, data: Path, mode: str) -> Path:
     return folder / mode
 
 
-@pytest.mark.backends
 @pytest.mark.parametrize(
     ("jobs", "modes"),
-    [(RATES, ("turns", "mapped")), (STRENGTHS, ("mapped",))],
-    ids=["rates", "strengths"],
+    [
+        pytest.param(RATES, ("turns", "mapped"), id="rates", marks=pytest.mark.backends),
+        pytest.param(STRENGTHS, ("mapped",), id="strengths", marks=pytest.mark.slow),
+    ],
 )
 def test_each_run_is_the_one_that_it_is_alone_though_another_diverges(
     compose: Callable[..., Settings],
@@ -118,7 +119,7 @@ def test_each_run_is_the_one_that_it_is_alone_though_another_diverges(
     assert len(begun) == len(jobs)
 
 
-@pytest.mark.backends
+@pytest.mark.slow
 def test_a_sweep_that_is_stopped_goes_on_where_it_was(project: Path) -> None:
     net = ("model=softmax_linear", "augment=none", "tracking=none", "trainer.epochs=40")
     sweep = [*SMALL, *net, "seed=0,1", "evaluate=true"]
