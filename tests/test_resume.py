@@ -640,7 +640,8 @@ class Pipeline:
                 for metric in client.get_metric_history(run.info.run_id, name)
             )
             for name in run.data.metrics
-            if name != "epoch_seconds"
+            # How busy the machine was, and how fast, is another matter.
+            if name != "epoch_seconds" and not name.startswith("system/")
         }
 
 
