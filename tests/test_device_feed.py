@@ -10,25 +10,12 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from run_comparison import assert_same_run
+from run_comparison import STATEFUL_NET, assert_same_run
 
 from convforge.errors import InputError
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.stages.train import dump
 from convforge.pipeline.training.distribution.setup import check_backend
-
-# All that has a state, every augmentation, a smaller last batch, and no convolution, which XLA
-# computes slowly on processors.
-NET = (
-    "model.layers.conv1=null",
-    "model.layers.conv2=null",
-    "model.layers.dense1.units=16",
-    "model.layers.prelu1.type=batch_normalization",
-    "augment=full",
-    "tracking=none",
-    "trainer.batch_size=60",
-    "trainer.epochs=3",
-)
 
 
 def _trained(settings: Settings, data: Path, folder: Path) -> Path:
@@ -70,7 +57,7 @@ def test_weights_and_history_are_those_of_the_streaming_feed(
     tmp_path: Path,
     changes: tuple[str, ...],
 ) -> None:
-    _compare(lambda feed: (compose(*NET, *changes, feed), digits), tmp_path)
+    _compare(lambda feed: (compose(*STATEFUL_NET, *changes, feed), digits), tmp_path)
 
 
 @pytest.mark.backends

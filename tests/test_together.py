@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from run_comparison import assert_same_run, history_of
+from run_comparison import STATEFUL_NET, assert_same_run, history_of
 
 from convforge.pipeline import cli
 from convforge.pipeline.settings.run import Settings
@@ -22,19 +22,7 @@ from convforge.pipeline.training.resume.signals import StopRequest
 from convforge.pipeline.training.run_group import GroupedRun, Request, run_together
 from convforge.pipeline.training.run_numbers import program_key
 
-# All that has a state, every augmentation, a smaller last batch, and no convolution, which XLA
-# computes slowly on processors.
-NET = (
-    "model.layers.conv1=null",
-    "model.layers.conv2=null",
-    "model.layers.dense1.units=16",
-    "model.layers.prelu1.type=batch_normalization",
-    "augment=full",
-    "tracking=none",
-    "trainer.feed=device",
-    "trainer.batch_size=60",
-    "trainer.epochs=3",
-)
+NET = (*STATEFUL_NET, "trainer.feed=device")
 SMALL = ("data.split.validation=50", "data.split.test=100")
 SCRIPT = Path(__file__).with_name("train_together.py")
 JAX = {**os.environ, "KERAS_BACKEND": "jax"}

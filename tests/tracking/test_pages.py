@@ -39,7 +39,7 @@ from convforge.pipeline.tracking.store import Store
 from convforge.pipeline.tracking.ui_app import create_app, entry_page
 
 QUIET = Progress(Verbosity.QUIET)
-COMMAND = ("convforge", "train", "model=softmax_linear")
+COMMAND = "convforge train model=softmax_linear"
 # What the first look at a classifier's experiment has, from left to right.
 COLUMNS = ("test_accuracy", "val_accuracy", "test_loss", "val_loss", "Duration", "trainer.epochs")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,3 +80,10 @@ class EvaluationFolder(_Folder):
     def predictions(self) -> Path:
         """What the model said of every test image."""
         return self.path / "predictions.csv"
+
+
+def read_history(path: Path) -> dict[str, list[float]]:
+    """The columns of a run's table of epochs; none where there is no row."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in rows[0]} if rows else {}

@@ -89,16 +89,21 @@ def find_model(path: Path) -> tuple[Path, Path]:
     raise InputError(f"{path} holds no model ({WEIGHTS} and {CARD}): train one first")
 
 
+def decoding_of(card: ModelCard) -> Decoding:
+    """What pixels the model's centre window is taken of."""
+    rows, columns, channels = card.image_shape
+    height, width = card.stored_size or (rows, columns)
+    return Decoding(channels, (height, width), card.geometry, card.background)
+
+
 def decode_image(content: bytes, card: ModelCard) -> NDArray[np.uint8]:
     """The pixels of an image file's `content`, as the model takes them.
 
     Raises:
         BadItemError: it is none, too large, or damaged.
     """
-    rows, columns, channels = card.image_shape
-    height, width = card.stored_size or (rows, columns)
-    decoding = Decoding(channels, (height, width), card.geometry, card.background)
-    image = ImageFiles().decode(content, decoding)
+    rows, columns, _ = card.image_shape
+    image = ImageFiles().decode(content, decoding_of(card))
     window: NDArray[np.uint8] = centre_window(image[None], (rows, columns))[0]
     return window
 

@@ -30,7 +30,7 @@ from convforge.pipeline.stages.preprocess import prepared
 from convforge.quiet_start import quiet_unless_it_fails
 from convforge.serving.decode import Decoding, RawPixels
 from convforge.serving.model_card import EXAMPLE, ModelCard, write_card
-from convforge.serving.predictor import decode_image, find_model, load_predictor
+from convforge.serving.predictor import decode_image, decoding_of, find_model, load_predictor
 
 # Of an output, between two runtimes that compute in float32.
 _TOLERANCE = 1e-4
@@ -82,10 +82,9 @@ def export(
         found = np.concatenate(target.run(path, batches))
     write_card(path.with_name(f"{path.name}.card.json"), predictor.card)
     said = f"{path}: {size(path) / 1e6:,.2f} MB"
-    on = pluralize(len(expected), "image")
     rows, columns, _ = predictor.card.image_shape
-    takes = "of any size" if target.takes_any_size else f"of {rows}×{columns}"
-    on = f"{on} {takes}"
+    sizes = "of any size" if target.takes_any_size else f"of {rows}×{columns}"
+    on = f"{pluralize(len(expected), 'image')} {sizes}"
     apart = float(np.abs(expected - found).max())
     if target.is_exact:
         if not apart <= _TOLERANCE:
@@ -107,10 +106,8 @@ def _other_sizes(images: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
 
 def _as_the_network_sees(images: NDArray[np.uint8], card: ModelCard) -> NDArray[np.float32]:
     """What `convforge predict` makes of files of these pixels."""
-    rows, columns, channels = card.image_shape
-    height, width = card.stored_size or (rows, columns)
-    decoding = Decoding(channels, (height, width), card.geometry, card.background)
-    fitted = np.stack([_fitted(image, decoding) for image in images])
+    rows, columns, _ = card.image_shape
+    fitted = np.stack([_fitted(image, decoding_of(card)) for image in images])
     return np.asarray(centre_window(fitted, (rows, columns)), np.float32)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,19 +13,13 @@ from numpy.typing import NDArray
 from convforge.pipeline.metrics import CLASS_METRICS, headline
 from convforge.pipeline.report.figure import picture
 from convforge.pipeline.report.style import BLUE, FAINT, ORANGE, WIDTH
+from convforge.pipeline.run_folder import read_history
 
 _HEIGHT = 430
 # Where the largest value is so many times the smallest, both are only seen on a logarithmic axis.
 _WIDE = 4
 # Beyond this there is a line for each power of ten alone.
 _DECADES = 1000
-
-
-def read_history(path: Path) -> dict[str, list[float]]:
-    """The columns of a `history.csv`."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows] for name in rows[0]} if rows else {}
 
 
 def draw_curves(table: Path, path: Path) -> None:

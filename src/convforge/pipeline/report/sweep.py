@@ -16,14 +16,14 @@ from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from convforge.pipeline.report.figure import picture
-from convforge.pipeline.report.style import BLUE, INK, ORANGE, WIDTH
+from convforge.pipeline.report.style import BLUE, INK, ORANGE, WIDTH, shortened
 
 # Values that are this many times apart are shown on a logarithmic axis.
 _WIDE = 8.0
 # Of an axis' height, what lines through the same value of it share.
 _FAN = 0.05
-# Letters of a value beside an axis.
-_LONGEST = 24
+# Pixels of a value beside an axis: of its letters, and of the room for them.
+_LETTERS, _ROOM = 12, 170
 # Pixels, of the picture, and of each of many axes side by side.
 _HEIGHT, _AXIS_WIDTH = 560, 220
 
@@ -122,7 +122,7 @@ class _Scale:
         axis = getattr(axes, f"{which}axis")
         getattr(axes, f"set_{which}label")(key)
         if self.names is not None:
-            labels = [_short(name) for name in self.names]
+            labels = [shortened(name, _LETTERS, _ROOM) for name in self.names]
             axis.set_ticks(range(len(labels)), labels)
             getattr(axes, f"set_{which}margin")(0.5 / max(1, len(labels)))
             if which == "x" and max(map(len, labels)) * len(labels) > 60:
@@ -135,10 +135,6 @@ class _Scale:
         if self.few:
             axis.set_ticks(self.numbers, [f"{number:g}" for number in self.numbers])
             axis.set_minor_formatter(NullFormatter())
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def _against(
@@ -242,7 +238,7 @@ def _parallel(
 def _marks(scale: _Scale) -> list[tuple[float, str]]:
     """Labels of an axis, and where they stand from 0 to 1."""
     if scale.names is not None:
-        return [(scale.share(name), _short(name)) for name in scale.names]
+        return [(scale.share(name), shortened(name, _LETTERS, _ROOM)) for name in scale.names]
     if scale.few:
         return [(scale.share(repr(number)), f"{number:g}") for number in scale.numbers]
     low, high = scale.ends

@@ -34,8 +34,8 @@ from convforge.pipeline.stages.entry import add_copy, run_stage, stage_parser
 from convforge.pipeline.tracking.description import (
     COMMAND_TAG,
     RunDescription,
-    command,
     figures_of_epoch,
+    repeating_command,
 )
 from convforge.pipeline.tracking.journal import FILE_NAME as JOURNAL
 from convforge.pipeline.tracking.journal import Journal
@@ -90,8 +90,8 @@ class RunLabel:
 
     name: str
     tags: Mapping[str, str]
-    #: What a person types to repeat it, in words; none where DVC runs it.
-    command: Sequence[str] = ()
+    #: What a person types to repeat it; "" where DVC runs it.
+    command: str = ""
 
 
 class Report(Protocol):
@@ -255,23 +255,10 @@ def _train(
     source: Source | None,
     grouped: GroupedRun | None,
 ) -> Mapping[str, float]:
-    # Late: what runs has started Keras by now, in its own way.
-    from convforge.pipeline.training.trainer import build_trainer
-
     settings, progress, folder = part.settings, part.progress, RunFolder(part.out)
     progress.say("building the network")
     checkpoints = Checkpoints(run.folder, settings.trainer.checkpoint.keep, progress.warn)
-    weights = _weights_of(source, part.distribution, checkpoints)
-    if weights is not None:
-        _start_keras(settings)  # Anew: a model was built.
-    trainer = build_trainer(settings, manifest, data, part.distribution)
-    start = Start.read(run.folder / folder.started_from.name)
-    if source is not None and weights is not None:
-        with part.distribution.scope():
-            start = start_from(trainer.model, weights, source)
-        start.write(run.folder / folder.started_from.name)
-        for line in start.lines():
-            progress.say(line)
+    trainer, start = _build(part, manifest, data, run, source, checkpoints)
     card = _card(settings, manifest, trainer.feed.targets)
     _empty(folder)
     _write_config(settings, folder)
@@ -310,14 +297,7 @@ def _train(
         if best is not None:
             journal.tags({"convforge.best_epoch": str(best.position.epoch)})
         if report is not None:
-            for picture in report.of_training(
-                trained.model,
-                folder.history,
-                trained.feed.stream,
-                folder.pictures,
-                augmentation=settings.augment,
-                seed=settings.seed,
-            ):
+            for picture in _draw(report, trained, folder):
                 journal.artifact(picture, folder.pictures.name)
         journal.model(folder.model)
         description = replace(
@@ -331,6 +311,45 @@ def _train(
     drawn = "" if report is None else f"    pictures: {folder.pictures}"
     progress.say(f"model: {folder.model} ({used.weights}){drawn}")
     return figures
+
+
+def _build(
+    part: Part,
+    manifest: Manifest,
+    data: Path,
+    run: ResumableRun,
+    source: Source | None,
+    checkpoints: Checkpoints,
+) -> tuple[Trainer, Start | None]:
+    """The network to train, and what became of a source's weights, now or when the run began."""
+    # Late: what runs has started Keras by now, in its own way.
+    from convforge.pipeline.training.trainer import build_trainer
+
+    weights = _weights_of(source, part.distribution, checkpoints)
+    if weights is not None:
+        _start_keras(part.settings)  # Anew: a model was built.
+    trainer = build_trainer(part.settings, manifest, data, part.distribution)
+    record = run.folder / RunFolder(part.out).started_from.name
+    if source is None or weights is None:
+        return trainer, Start.read(record)
+    with part.distribution.scope():
+        start = start_from(trainer.model, weights, source)
+    start.write(record)
+    for line in start.lines():
+        part.progress.say(line)
+    return trainer, start
+
+
+def _draw(report: Report, trained: Trainer, folder: RunFolder) -> list[Path]:
+    """The pictures of the training."""
+    return report.of_training(
+        trained.model,
+        folder.history,
+        trained.feed.stream,
+        folder.pictures,
+        augmentation=trained.settings.augment,
+        seed=trained.settings.seed,
+    )
 
 
 def _weights_of(
@@ -440,7 +459,7 @@ def _begin(
         **provenance_tags(root),
         "convforge.version": convforge.__version__,
         "convforge.data_digest": manifest.digest,
-        COMMAND_TAG: command(label.command),
+        COMMAND_TAG: repeating_command(label.command),
         **label.tags,
     }
     config = dump(settings)

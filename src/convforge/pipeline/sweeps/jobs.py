@@ -7,7 +7,6 @@ a cluster. Data are prepared beside DVC's, so a sweep touches no file of DVC's.
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import sys
 import traceback
@@ -348,7 +347,7 @@ def job_label(settings: Settings, job: DictConfig) -> RunLabel:
     tags = {PARENT_TAG: parent} if parent else {}
     keys = os.environ.get(_SWEPT_KEYS, "").split()
     own = [item for item in overrides if not key_of(item).startswith("tracking")]
-    command = ["convforge", "train", *map(shlex.quote, own)]
+    command = command_of(own)
     choices = " ".join(item for item in overrides if key_of(item) in keys)
     if choices:
         return RunLabel(choices[:250], tags, command)

@@ -17,6 +17,7 @@ from convforge.pipeline.sweeps.results import (
     read_results,
     write_tables,
 )
+from convforge.pipeline.tracking.description import COMMAND_TAG
 from convforge.pipeline.tracking.journal import Journal
 from convforge.pipeline.tracking.provenance import provenance_tags
 from convforge.pipeline.tracking.replay import SWEEP_TAG
@@ -106,7 +107,7 @@ def sweep_parent(
     tags = {
         **provenance_tags(root),
         SWEEP_TAG: summary.title,
-        "convforge.command": summary.command,
+        COMMAND_TAG: summary.command,
         "convforge.jobs": str(summary.count),
     }
     # A prefix such as + is no part of a parameter's name.

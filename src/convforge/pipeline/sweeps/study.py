@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from convforge.errors import DivergenceError, InputError, PrunedError
+from convforge.pipeline.pluralize import pluralize
 from convforge.pipeline.settings.search import Hyperband, Median, Random, SearchSettings
 from convforge.pipeline.sweeps.search_space import SearchSpace
 
@@ -157,8 +158,7 @@ class Study:
         counts = Counter(map(_outcome, self._study.get_trials(deepcopy=False)))
         order = ("finished", "pruned", "failed", "repeated", "unfinished")
         parts = ", ".join(f"{counts[name]} {name}" for name in order if counts[name])
-        total = sum(counts.values())
-        return f"{total} trial{'s' if total != 1 else ''}: {parts}"
+        return f"{pluralize(sum(counts.values()), 'trial')}: {parts}"
 
     def best_job(self) -> list[str] | None:
         """The overrides of the best trial, those that all share included."""
@@ -262,6 +262,6 @@ def _pruner(settings: SearchSettings) -> Any:
 
 
 def command_of(job: Sequence[str]) -> str:
-    """How one trains the job alone."""
+    """How one trains with the overrides of a job alone."""
     words = [item for item in job if not item.startswith("tracking.parent_run=")]
     return shlex.join(["convforge", "train", *words])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from convforge.pipeline.data.manifest import Manifest
 from convforge.pipeline.metrics import CLASS_METRICS, NUMBER_METRICS, achieved
 from convforge.pipeline.pluralize import pluralize
+from convforge.pipeline.run_folder import read_history
 
 #: The tag with the command that repeats a run.
 COMMAND_TAG = "convforge.command"
@@ -74,10 +74,10 @@ class RunDescription:
         return f"{self.weights[0].upper()}{self.weights[1:]}; {asked} asked for.{until}"
 
 
-def command(words: Sequence[str] = ()) -> str:
-    """What a person types to repeat the run: of `words`, or of DVC's."""
-    if words:
-        return " ".join(words)
+def repeating_command(given: str = "") -> str:
+    """What a person types to repeat the run: what was `given`, or DVC's."""
+    if given:
+        return given
     experiment = os.environ.get("DVC_EXP_NAME")
     return f"dvc exp apply {experiment} && dvc repro --force" if experiment else "dvc repro"
 
@@ -86,10 +86,10 @@ def figures_of_epoch(history: Path, epoch: int | None) -> dict[str, float]:
     """The row of the table `history` for `epoch`, or its last one."""
     if not history.is_file():
         return {}
-    with history.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    chosen = [row for row in rows if epoch is None or row["epoch"] == str(epoch)]
-    return {name: float(value) for name, value in chosen[-1].items()} if chosen else {}
+    columns = read_history(history)
+    epochs = columns.get("epoch", [])
+    rows = [row for row, number in enumerate(epochs) if epoch is None or number == epoch]
+    return {name: column[rows[-1]] for name, column in columns.items()} if rows else {}
 
 
 def _of_data(manifest: Manifest) -> str:

@@ -30,7 +30,7 @@ Networks for images, trained and tested by convforge, one run each.
 """
 # The pages' own names for columns that are neither a metric nor a param.
 _NAME, _CREATED, _DURATION = "attributes.`Run Name`", "runDateAndNestInfo", "duration"
-# In pixels, so that all of them fit beside each other on a small screen.
+# In pixels, so that the figures, which come first, fit beside each other on a small screen.
 _WIDTHS = {
     _NAME: 210,
     _CREATED: 130,

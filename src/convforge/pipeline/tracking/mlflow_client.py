@@ -25,7 +25,13 @@ from convforge.pipeline.tracking.experiment_view import DESCRIPTION_TAG, experim
 from convforge.pipeline.tracking.journal import KEY_TAG, PARENT_TAG
 from convforge.pipeline.tracking.logged_model import write_mlflow_model
 from convforge.pipeline.tracking.sqlite_store import make_store
-from convforge.pipeline.tracking.store import Store, artifact_location, database_file, quiet_mlflow
+from convforge.pipeline.tracking.store import (
+    RUN_ID,
+    Store,
+    artifact_location,
+    database_file,
+    quiet_mlflow,
+)
 
 MLFLOW_PARENT = "mlflow.parentRunId"
 MODEL = "model"
@@ -285,7 +291,7 @@ class MLflowStore:
         found = self.runs_with(name)
         if found:
             return str(found[0].info.run_id)
-        return name if re.fullmatch("[0-9a-f]{32}", name) and self.exists(name) else None
+        return name if re.fullmatch(RUN_ID, name) and self.exists(name) else None
 
     def label(
         self, run_id: str, params: Mapping[str, Any], tags: Mapping[str, str], refused: OnRefusal
@@ -345,7 +351,7 @@ class MLflowStore:
     def _tested(self, run_id: str) -> dict[str, Any]:
         """What a figure on the test split belongs to: the run's model, and the data set.
 
-        MLflow's page of models has columns, and sorts by them, for figures with both.
+        MLflow's page of models has columns for figures with both, and its API sorts by them.
         """
         model = next((each.model_id for each in self._models(run_id)), None)
         if model is None:

@@ -15,14 +15,13 @@ from convforge.pipeline.composition import compose_config, settings_of
 from convforge.pipeline.credentials import TRACKING_URI
 from convforge.pipeline.project import project_root
 from convforge.pipeline.tracking.registry import model_of
-from convforge.pipeline.tracking.store import given_uri, store_of, use_store
+from convforge.pipeline.tracking.store import RUN_ID, first_line, given_uri, store_of, use_store
 
-_RUN_ID = re.compile("[0-9a-f]{32}")
 _ADDRESS = re.compile("(runs|models):/")
 # By its version or an alias; else `models:/` stands before the model's own id.
 _VERSION = re.compile("models:/[^/@]+[/@][^/@]+")
 # A run's model, whatever it is called there.
-_OF_RUN = re.compile(f"runs:/({_RUN_ID.pattern})(/model)?")
+_OF_RUN = re.compile(f"runs:/({RUN_ID})(/model)?")
 
 
 @contextmanager
@@ -39,7 +38,7 @@ def model_folder(reference: str, uri: str | None = None) -> Iterator[Path]:
     """
     address = address_of(reference)
     if address is None:
-        if not _is_there(reference):
+        if not is_there(reference):
             raise InputError(
                 f"{reference} is neither a path nor the id of a run, runs:/… or models:/…"
             )
@@ -49,10 +48,11 @@ def model_folder(reference: str, uri: str | None = None) -> Iterator[Path]:
         yield _download(address, reference, Path(folder), uri or store_uri())
 
 
-def _is_there(path: str) -> bool:
+def is_there(path: str | Path) -> bool:
+    """Whether there is such a file or folder; no name that no file could have is an error."""
     try:
         return Path(path).exists()
-    except (OSError, ValueError):  # A name that no file could have.
+    except (OSError, ValueError):
         return False
 
 
@@ -60,7 +60,7 @@ def address_of(reference: str) -> str | None:
     """As MLflow writes it; None for a path."""
     if _ADDRESS.match(reference):
         return reference
-    if _RUN_ID.fullmatch(reference) and not _is_there(reference):
+    if re.fullmatch(RUN_ID, reference) and not is_there(reference):
         return f"runs:/{reference}"
     return None
 
@@ -77,8 +77,7 @@ def _download(address: str, reference: str, folder: Path, uri: str) -> Path:
             address = f"models:/{model_of(client, client.get_run(run[1]))}"
         return Path(mlflow.artifacts.download_artifacts(address, dst_path=str(folder)))
     except (MlflowException, OSError) as error:
-        said = str(error).strip().splitlines()
-        raise InputError(f"{reference} is not in {uri}: {said[0] if said else error!r}") from error
+        raise InputError(f"{reference} is not in {uri}: {first_line(error)}") from error
 
 
 class Identity(NamedTuple):
@@ -100,7 +99,7 @@ def identity_in_store(address: str, uri: str) -> Identity:
     if run:
         return Identity(run[1], run[1])
     if _VERSION.fullmatch(address) is None:
-        run = re.match(f"runs:/({_RUN_ID.pattern})/", address)
+        run = re.match(f"runs:/({RUN_ID})/", address)
         return Identity(address, run[1] if run else None)
     use_store(uri)
     import mlflow
@@ -119,8 +118,7 @@ def identity_in_store(address: str, uri: str) -> Identity:
         else:
             found = client.get_model_version(name, version)
     except (MlflowException, OSError) as error:
-        said = str(error).strip().splitlines()
-        raise InputError(f"it is not in {uri}: {said[0] if said else error!r}") from error
+        raise InputError(f"it is not in {uri}: {first_line(error)}") from error
     return Identity(found.run_id or f"models:/{name}/{found.version}", found.run_id or None)
 
 

@@ -15,10 +15,9 @@ from convforge.pipeline.settings.tracking import ALIAS, MODEL_NAME
 from convforge.pipeline.tracking.experiment_view import DESCRIPTION_TAG
 from convforge.pipeline.tracking.journal import KEY_TAG
 from convforge.pipeline.tracking.replay import RUN_FILE, State
-from convforge.pipeline.tracking.store import Store, check_there, quiet_mlflow
+from convforge.pipeline.tracking.store import RUN_ID, Store, check_there, first_line, quiet_mlflow
 
 _VERSIONS_TAG = "mlflow.modelVersions"
-_RUN_ID = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def find_run(reference: str) -> tuple[str, str | None]:
     except OSError as error:  # A name that is too long.
         raise InputError(f"{reference}: {error.strerror}") from error
     if not is_folder:
-        if _RUN_ID.fullmatch(reference):
+        if re.fullmatch(RUN_ID, reference):
             return reference, None
         raise InputError(f"{reference} is neither the folder nor the id of a run")
     if not (folder / RUN_FILE).is_file():
@@ -129,8 +128,7 @@ def asking(uri: str) -> Iterator[Any]:
         yield mlflow.MlflowClient(uri, uri)
     # The client's own, and those of requests and of files.
     except (MlflowException, OSError) as error:
-        said = str(error).strip().splitlines()
-        raise InputError(f"{uri}: {said[0] if said else repr(error)}") from error
+        raise InputError(f"{uri}: {first_line(error)}") from error
 
 
 def version_with(client: Any, name: str, alias: str) -> Any | None:

@@ -18,6 +18,8 @@ from convforge.pipeline.settings.tracking import MLflowTracking, TrackingSetting
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
+#: What MLflow calls a run.
+RUN_ID = "[0-9a-f]{32}"
 _SQLITE = "sqlite:///"
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _ENVIRONMENT = {
@@ -71,6 +73,12 @@ def quiet_mlflow() -> None:
     """Set what MLflow reads from the environment, where the user has not set it."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def first_line(error: Exception) -> str:
+    """What MLflow, or what it asks, says of an error before it goes into details."""
+    said = str(error).strip().splitlines()
+    return said[0] if said else repr(error)
 
 
 def use_store(uri: str) -> None:

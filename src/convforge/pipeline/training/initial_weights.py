@@ -19,6 +19,7 @@ from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.tracking.model_reference import (
     address_of,
     identity_in_store,
+    is_there,
     model_folder,
     store_uri,
 )
@@ -132,7 +133,7 @@ def find_source(settings: Settings, out: Path, root: Path) -> Source | None:
     if reference is None:
         return None
     path = resolve_path(reference, root)
-    address = None if _exists(path) else address_of(reference)
+    address = None if is_there(path) else address_of(reference)
     try:
         if address is None:
             return _on_disk(reference, path, out)
@@ -142,13 +143,6 @@ def find_source(settings: Settings, out: Path, root: Path) -> Source | None:
         return Source(reference, address, uri, identity.name, identity.run_id)
     except InputError as error:
         raise InputError(f"trainer.start_from={reference}: {error}") from error
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # A name that is too long.
-        return False
 
 
 def _on_disk(reference: str, path: Path, out: Path) -> Source:

@@ -307,7 +307,6 @@ class Trainer:
 
     def _fit_stream(self, start: Position, callbacks: list[keras.callbacks.Callback]) -> None:
         for position, end in self._parts(start):
-            self.trainable.stop_training = False
             self.trainable.fit(
                 self.distribution.batches(self.feed.training(position)),
                 initial_epoch=position.epoch,

@@ -204,6 +204,7 @@ class Stream:
             return places.rebatch(examples)
 
         counter = tf.data.Dataset.counter(first_epoch)
+        # Out of the tuple of one column.
         return counter.flat_map(order).map(lambda places: places).prefetch(1)
 
     def whole(self, split: str) -> Examples:
