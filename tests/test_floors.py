@@ -37,6 +37,8 @@ FLOORS = (
     ("pipeline/stages",),
     ("pipeline/export",),
     ("pipeline/sweeps",),
+    ("pipeline/claims",),
+    ("pipeline/claims/page",),
     ("pipeline/commands",),
     ("pipeline/cli",),
     ("__main__",),
