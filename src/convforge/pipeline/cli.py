@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from convforge import __version__
 from convforge.pipeline.commands import (
+    claim,
     completion,
     compose,
     evaluate,
@@ -45,6 +46,7 @@ _COMMANDS = (
     explain,
     register,
     export,
+    claim,
     summary,
     ui,
     sync,

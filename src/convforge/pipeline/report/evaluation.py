@@ -40,9 +40,12 @@ class Tested:
 
 
 def describe_classes(
-    tested: Tested, predictor: Predictor, loss: str, folder: EvaluationFolder
+    tested: Tested, predictor: Predictor, loss: str, folder: EvaluationFolder, *, drawn: bool = True
 ) -> tuple[Mapping[str, float], list[Path]]:
-    """The figures; predictions.csv, confusion matrix, errors and Grad-CAMs go to `folder`."""
+    """The figures; predictions.csv and, `drawn`, the pictures go to `folder`.
+
+    These are the confusion matrix, the surest errors and Grad-CAMs.
+    """
     classes, labels = predictor.card.classes, tested.labels
     predicted = tested.outputs.argmax(axis=1)
     probabilities = probabilities_of(tested.outputs)
@@ -56,6 +59,9 @@ def describe_classes(
             for label, guess, probability in zip(labels, predicted, given, strict=True)
         ],
     )
+    figures = class_scores(labels, tested.outputs, loss)
+    if not drawn:
+        return figures, []
     pictures = [folder.path / "confusion.png"]
     draw_confusion(confusion_matrix(labels, predicted, len(classes)), classes, pictures[0])
     worst = surest_errors(labels, probabilities)
@@ -91,7 +97,7 @@ def describe_classes(
         ),
     )
     pictures += _draw_grad_cams(predictor, sections, folder)
-    return class_scores(labels, tested.outputs, loss), pictures
+    return figures, pictures
 
 
 def surest_errors(
@@ -108,9 +114,12 @@ def surest_errors(
 
 
 def describe_numbers(
-    tested: Tested, predictor: Predictor, loss: str, folder: EvaluationFolder
+    tested: Tested, predictor: Predictor, loss: str, folder: EvaluationFolder, *, drawn: bool = True
 ) -> tuple[Mapping[str, float], list[Path]]:
-    """The figures; predictions.csv, scatter plot, errors and Grad-CAMs go to `folder`."""
+    """The figures; predictions.csv and, `drawn`, the pictures go to `folder`.
+
+    These are the scatter plot, the largest errors and Grad-CAMs.
+    """
     names, actual = predictor.card.targets, tested.labels
     std, mean = (np.asarray(part) for part in _units(predictor))
     predicted = tested.outputs * std + mean
@@ -122,6 +131,9 @@ def describe_numbers(
             for row in zip(actual, predicted, strict=True)
         ],
     )
+    figures = target_scores(actual, predicted, names, std.tolist(), loss)
+    if not drawn:
+        return figures, []
     pictures = [folder.path / "scatter.png"]
     draw_scatter(actual, predicted, names, pictures[0])
     order = np.argsort(-np.abs((actual - predicted) / std).sum(axis=1), kind="stable")
@@ -148,7 +160,7 @@ def describe_numbers(
         for title, chosen in (("The largest errors", order), ("The smallest errors", order[::-1]))
     )
     pictures += _draw_grad_cams(predictor, sections, folder)
-    return target_scores(actual, predicted, names, std.tolist(), loss), pictures
+    return figures, pictures
 
 
 def _draw_grad_cams(

@@ -39,6 +39,8 @@ class Settings(Group):
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     #: Of a run from before there was a choice, too.
     evaluate: bool = False
+    #: Of a run from before there was a choice, too.
+    pictures: bool = True
     # `version`, since pydantic keeps the name `schema` for itself.
     version: Literal[1] = Field(alias="schema")
     data: DataSettings = Field(discriminator="format")

@@ -17,6 +17,12 @@ from convforge.pipeline.settings.group import Group
 MODEL_NAME = r"^[^/:\s]{1,250}$"
 ALIAS = r"^(?!v\d+$|latest$)[\w-]{1,250}$"
 
+#: As MLflow takes them; those with a prefix are MLflow's and the project's own.
+TagName: TypeAlias = Annotated[
+    str, Field(pattern=r"^(?!mlflow\.|convforge\.)[A-Za-z0-9_./ -]{1,250}$")
+]
+TagValue: TypeAlias = Annotated[str, Field(max_length=5000)]
+
 
 class RegistrySettings(Group):
     """What an evaluation does with MLflow's registry of models."""
@@ -50,6 +56,8 @@ class MLflowTracking(Group):
     experiment: Annotated[str, Field(min_length=1, max_length=250)]
     run_name: Annotated[str, Field(max_length=250)] | None
     parent_run: str | None
+    #: What to find the run by; not of a run from before there were any.
+    tags: dict[TagName, TagValue] = Field(default_factory=dict)
     patience: Annotated[float, Field(ge=0, le=3600)]
     registry: RegistrySettings = _NEVER
     #: Not of a run from before there were any.

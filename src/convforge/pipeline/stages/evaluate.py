@@ -43,7 +43,7 @@ def evaluate(
     """Test the model in `run` on the test split in `data` and write the results to `out`.
 
     Where the training has drawn no pictures, as under DVC, they are drawn here, with the data's
-    card and contact sheets.
+    card and contact sheets, unless `pictures` says that there are none.
 
     Returns:
         The loss, accuracy or errors on the test split, and how many images it has.
@@ -68,16 +68,18 @@ def evaluate(
     _check_fit(predictor, run, settings, manifest, data)
     stream = Stream(data, manifest, batch_size=256, threads=settings.trainer.input_threads)
 
-    tested = _see_all(predictor, stream, settings, progress)
+    tested = see_all(predictor, stream, "test", settings, progress)
 
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     trained, folder = RunFolder(run), EvaluationFolder(out)
     describe = describe_numbers if predictor.card.targets else describe_classes
-    figures, pictures = describe(tested, predictor, settings.loss.name, folder)
+    figures, pictures = describe(
+        tested, predictor, settings.loss.name, folder, drawn=settings.pictures
+    )
     folder.metrics.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     of_data: list[Path] = []
-    if not trained.pictures.is_dir():
+    if settings.pictures and not trained.pictures.is_dir():
         source = resolve_path(settings.data.path, root)
         of_data, more = _draw_run(predictor, trained, stream, folder, settings, source)
         pictures += more
@@ -99,7 +101,7 @@ def evaluate(
         tags=begun.content["tags"] if begun else {},
         weights=predictor.card.weights,
         figures={**figures_of_epoch(trained.history, predictor.card.epoch), **figures},
-        pictures=True,
+        pictures=settings.pictures,
     )
     _complete_run(
         settings, run, out, root, figures, files, epoch, manifest, description.text, progress
@@ -117,18 +119,19 @@ def _check_fit(
         raise InputError(f"{run} was trained with another augment.size: train again")
 
 
-def _see_all(
-    predictor: Predictor, stream: Stream, settings: Settings, progress: Progress
+def see_all(
+    predictor: Predictor, stream: Stream, split: str, settings: Settings, progress: Progress
 ) -> Tested:
+    """What a model says of every image of a split, without augmentation and dropout."""
     from convforge.models.build import trained_model
     from convforge.pipeline.data.reading.stream import held_out, translate_damage_errors
     from convforge.pipeline.report.evaluation import Tested
 
     model = trained_model(predictor.model)
     images, labels, outputs = [], [], []
-    total = stream.examples("test")
+    total = stream.examples(split)
     with translate_damage_errors(), progress.task("evaluate", unit="images", total=total) as task:
-        for batch, targets in held_out(stream, "test", settings):
+        for batch, targets in held_out(stream, split, settings):
             images.append(batch.numpy())
             labels.append(targets.numpy())
             outputs.append(np.asarray(model.predict_on_batch(images[-1]), np.float32))
@@ -215,7 +218,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_copy(parser, "metrics")
 
     def stage(given: argparse.Namespace, progress: Progress) -> None:
-        settings = read_params(given.params)
+        # dvc.yaml lists the pictures.
+        settings = read_params(given.params).model_copy(update={"pictures": True})
         evaluate(settings, given.run, given.data, given.out, project_root(), progress)
         if given.metrics:
             shutil.copyfile(EvaluationFolder(given.out).metrics, given.metrics)

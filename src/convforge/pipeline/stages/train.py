@@ -456,6 +456,7 @@ def _begin(
     tracker: Tracker, settings: Settings, manifest: Manifest, label: RunLabel, root: Path
 ) -> None:
     tags = {
+        **_own_tags(settings),
         **provenance_tags(root),
         "convforge.version": convforge.__version__,
         "convforge.data_digest": manifest.digest,
@@ -474,6 +475,11 @@ def _begin(
         source=manifest.source,
         profile=dataset_profile(manifest, *manifest.splits),
     )
+
+
+def _own_tags(settings: Settings) -> Mapping[str, str]:
+    tracking = settings.tracking
+    return tracking.tags if isinstance(tracking, MLflowTracking) else {}
 
 
 def _card(settings: Settings, manifest: Manifest, targets: Targets | None) -> ModelCard:

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -80,34 +80,68 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
     """
     root = project_root()
     own = hydra_config(root, overrides)
-    plan = plan_sweep(root, overrides, own) if multirun else None
-    if plan is None:
-        _refuse_sweeps(overrides)
-    jobs = plan.jobs if plan else [overrides]
-    settings = [settings_of(compose_config(root, _config_overrides(job))) for job in jobs]
+    if multirun:
+        run_sweep(plan_sweep(root, overrides, own), own, root, progress)
+        return
+    _refuse_sweeps(overrides)
+    _checked([overrides], own, root, progress)
+    sys.argv = _hydra_arguments(root, overrides, progress)
+    _job()
+
+
+def run_sweep(
+    plan: SweepPlan,
+    own: DictConfig,
+    root: Path,
+    progress: Progress,
+    after: Callable[[Path], None] = lambda folder: None,
+) -> None:
+    """Run the jobs of a plan, after each was composed and validated.
+
+    Args:
+        plan: of them.
+        own: Hydra's part of the config.
+        root: the project's folder.
+        progress: told what happens.
+        after: called with the sweep's folder when all jobs have ended. Where it is not reached, the
+            same command comes to it again.
+
+    Raises:
+        InputError: a wrong key or value in any job.
+    """
+    settings, validates = _checked(plan.jobs, own, root, progress)
+    overrides = plan.overrides
     if trains_together(own):
         overrides = fed_together(overrides, settings, own)
         settings = [fed_from_device(job) for job in settings]
         _check_backend(progress)
+    if plan.search is not None:
+        plan = plan.searching(searched_by(plan.search, settings, validates))
+    arguments = _hydra_arguments(root, overrides, progress)
+    with _sweep(plan, settings, own, root, progress) as (folder, more), _lost_jobs_explained():
+        sys.argv = [*arguments, *more, "--multirun"]
+        _job()
+        after(folder)
+
+
+def _checked(
+    jobs: Sequence[Sequence[str]], own: DictConfig, root: Path, progress: Progress
+) -> tuple[list[Settings], bool]:
+    """The settings of all jobs, and whether there are validation images."""
+    settings = [settings_of(compose_config(root, _config_overrides(job))) for job in jobs]
     for job in settings:
         manifest = Manifest.read(prepared(job.data, root, progress))
         job.costs(job.input_shape(manifest.image_shape), len(manifest.classes))
         _check_evaluation(job, manifest)
     _warn_of_local_store(own, settings[0], root, progress)
+    return settings, manifest.splits["validation"].examples > 0
+
+
+def _hydra_arguments(root: Path, overrides: Sequence[str], progress: Progress) -> list[str]:
     os.environ[VERBOSITY] = str(int(progress.verbosity))
     # Hydra then raises what goes wrong instead of printing it and ending the process.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    arguments = ["train", "--config-dir", str(root / "conf"), *overrides]
-    if plan is None:
-        sys.argv = arguments
-        _job()
-        return
-    if plan.search is not None:
-        validates = manifest.splits["validation"].examples > 0
-        plan = plan.searching(searched_by(plan.search, settings, validates))
-    with _sweep(plan, settings, own, root, progress) as more, _lost_jobs_explained():
-        sys.argv = [*arguments, *more, "--multirun"]
-        _job()
+    return ["train", "--config-dir", str(root / "conf"), *overrides]
 
 
 def _check_backend(progress: Progress) -> None:
@@ -140,8 +174,8 @@ def _check_evaluation(settings: Settings, manifest: Manifest) -> None:
 @contextmanager
 def _sweep(
     plan: SweepPlan, settings: Sequence[Settings], own: DictConfig, root: Path, progress: Progress
-) -> Iterator[list[str]]:
-    """A sweep's folder, its parent run, and the end of it; gives the overrides that say so."""
+) -> Iterator[tuple[Path, list[str]]]:
+    """A sweep's folder, its parent run, and the end of it; with the overrides that say so."""
     os.environ[_SWEPT_KEYS] = " ".join(plan.naming_keys)
     # Hydra would name the folder by the second in which it starts.
     folder = Path(own.sweep.dir).absolute()
@@ -166,10 +200,10 @@ def _sweep(
         if isinstance(tracking, MLflowTracking):
             more.append(f"{_PARENT}='{sweep.key}'")
             with sweep_parent(tracking, root, sweep, sweep.folder, summary, progress):
-                yield more
+                yield sweep.folder, more
         else:
             try:
-                yield more
+                yield sweep.folder, more
             finally:
                 summary.write(sweep.folder, None)
         if plan.search is not None:
@@ -283,7 +317,8 @@ def run_job(
             progress.say(f"train: {label.name} → {out}")
             # Processes of a cluster do not prune: they would have to agree.
             told = None if settings.distribute.name == "ray" else trial
-            figures = train(settings, data, out, root, progress, label, run_report, told, grouped)
+            report = run_report if settings.pictures else None
+            figures = train(settings, data, out, root, progress, label, report, told, grouped)
         else:
             progress.say(f"train: {label.name} has finished in {out}")
         if settings.evaluate:

@@ -46,25 +46,35 @@ class SweepPlan:
 
     Args:
         overrides: as given.
-        jobs: the overrides of every job; of a search, those that show whether its values are
-            allowed.
+        jobs: the overrides of every job; where not all are known yet, those that show whether
+            their values are allowed.
         swept: the choices of each key that has any, as given.
         search: where there is one.
+        repeated_by: what a person types to repeat it, where that is not `convforge train -m`.
+        planned: how many jobs there will be, where `jobs` are not all.
+        named_by: the keys whose values name a job; None for those whose values differ.
     """
 
     overrides: Sequence[str]
     jobs: Sequence[Sequence[str]]
     swept: Mapping[str, str]
-    search: Search | None
+    search: Search | None = None
+    repeated_by: str | None = None
+    planned: int | None = None
+    named_by: Sequence[str] | None = None
 
     @property
     def count(self) -> int:
         """How many jobs there will be."""
-        return self.search.settings.n_trials if self.search else len(self.jobs)
+        if self.search:
+            return self.search.settings.n_trials
+        return self.planned or len(self.jobs)
 
     @property
     def naming_keys(self) -> list[str]:
         """The keys whose values differ between the jobs; all of them where none does."""
+        if self.named_by is not None:
+            return list(self.named_by)
         if self.search:
             return list(self.search.space.domains)
         values = defaultdict(set)
@@ -89,7 +99,7 @@ class SweepPlan:
     @property
     def command(self) -> str:
         """How one repeats it."""
-        return shlex.join(["convforge", "train", "-m", *self.overrides])
+        return self.repeated_by or shlex.join(["convforge", "train", "-m", *self.overrides])
 
 
 def plan_sweep(root: Path, overrides: Sequence[str], own: DictConfig) -> SweepPlan:

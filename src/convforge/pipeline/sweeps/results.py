@@ -80,7 +80,7 @@ def _result(folder: Path, out: Path, journal: Journal, keys: Sequence[str]) -> J
         status="PRUNED" if why_pruned(out) else status,
         epochs=max(steps, default=0),
         figures={**_shown(journal.last_metrics, _NOT_SHOWN), **_tested(out)},
-        seconds=_seconds(journal),
+        seconds=run_seconds(journal),
         run_id=State.read(out).run_id,
     )
 
@@ -105,7 +105,8 @@ def _tested(out: Path) -> dict[str, float]:
     return _shown(json.loads(metrics.read_text(encoding="utf-8")), _NOT_SHOWN_OF_TEST)
 
 
-def _seconds(journal: Journal) -> float | None:
+def run_seconds(journal: Journal) -> float | None:
+    """From a run's begin to its end, without the time for which it was stopped; None before."""
     events = list(journal.events())
     if events[-1].kind != "end":
         return None

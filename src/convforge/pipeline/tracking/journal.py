@@ -87,6 +87,15 @@ class Journal:
         """The figures of the last epoch, or none."""
         return next(reversed(self.recorded_metrics().values()), {})
 
+    @property
+    def last_tags(self) -> Mapping[str, str]:
+        """The tags that were set after its begin, the last value of each."""
+        found: dict[str, str] = {}
+        for event in self.events():
+            if event.kind == "tags":
+                found |= event.content["tags"]
+        return found
+
     def go_on(self) -> None:
         """Continue what an earlier process has begun: it will repeat events, which are not added.
 

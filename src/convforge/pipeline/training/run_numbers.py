@@ -24,6 +24,7 @@ _THERE = "a number"
 _OF_THE_HOST = (
     ("tracking",),
     ("evaluate",),
+    ("pictures",),
     ("trainer", "checkpoint"),
     ("trainer", "early_stopping"),
     ("trainer", "input_threads"),

@@ -239,7 +239,7 @@ def _config(settings: Settings) -> dict[str, Any]:
     """What makes the weights what they are."""
     config = settings.model_dump(mode="json", by_alias=True)
     del config["tracking"], config["trainer"]["checkpoint"], config["trainer"]["input_threads"]
-    del config["evaluate"]
+    del config["evaluate"], config["pictures"]
     # A job that starts again may get other machines.
     for key in ("address", "coordinator", "patience", "rank", "retries"):
         config["distribute"].pop(key, None)

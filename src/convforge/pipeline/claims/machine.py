@@ -1,0 +1,55 @@
+"""What a claim was measured on: processors, memory, versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import convforge
+
+_COMPUTE = ("keras", "numpy", "tensorflow", "jax", "jaxlib", "torch")
+
+
+def hardware() -> dict[str, object]:
+    """The processor's name, how many cores this process may use, and the memory in GiB."""
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    return {
+        "processor": _processor(),
+        "cores": _cores(),
+        "memory_gib": round(pages * size / 2**30, 1),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def versions(backend: str) -> dict[str, str]:
+    """Of Python, of this package, and of those that compute.
+
+    Args:
+        backend: of Keras: that of the others is not named.
+    """
+    others = {"tensorflow", "jax", "jaxlib", "torch"} - {backend, f"{backend}lib"}
+    found = {"python": platform.python_version(), "convforge": convforge.__version__}
+    for name in _COMPUTE:
+        if name not in others:
+            try:
+                found[name] = version(name)
+            except PackageNotFoundError:
+                continue
+    return found
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,197 @@
+"""Running a claim: one sweep, whose runs first choose learning rates and then are compared."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.utils import JobStatus
+from hydra.plugins.launcher import Launcher
+
+from convforge.errors import InputError
+from convforge.pipeline.claims.claim import FOLDER as PROTOCOLS
+from convforge.pipeline.claims.claim import Protocol, files_of, read_protocol
+from convforge.pipeline.claims.jobs import ClaimJob, ClaimJobs
+from convforge.pipeline.claims.records import rates_of, result_of, tuning_records
+from convforge.pipeline.claims.result import result_path
+from convforge.pipeline.composition import compose_config, hydra_config, is_hydras, settings_of
+from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.pluralize import pluralize
+from convforge.pipeline.progress import Progress
+from convforge.pipeline.project import project_root
+from convforge.pipeline.settings.data import DataSettings
+from convforge.pipeline.settings.tracking import MLflowTracking
+from convforge.pipeline.stages.preprocess import prepared
+from convforge.pipeline.sweeps.jobs import run_sweep
+from convforge.pipeline.sweeps.plan import SweepPlan, key_of
+from convforge.pipeline.sweeps.search import progress_of_sweep
+
+_SWEEPER = "claim"
+# What decides nothing: where runs are kept, and how they are computed.
+_FREE = ("tracking", "data.path", "distribute", "trainer.checkpoint", "trainer.input_threads")
+_FEED = "trainer.feed"
+
+
+def run_claim(
+    name: str, scale: str, overrides: Sequence[str], progress: Progress, *, tune_only: bool = False
+) -> None:
+    """Run the claim `name` at `scale` and write its result.
+
+    The test images are seen only once the protocol is committed: before that, and with `tune_only`,
+    each arm's learning rate is chosen, and the same command goes on from there later.
+
+    Args:
+        name: of a file in conf/claim.
+        scale: digits, cpu or full.
+        overrides: of what decides nothing, as hydra/launcher=together or tracking.uri=….
+        progress: told what happens.
+        tune_only: do not compare.
+
+    Raises:
+        InputError: no such claim or scale, or an override that would change the protocol.
+    """
+    root = project_root()
+    protocol = read_protocol(root, name, scale)
+    _refuse_changes(overrides, name)
+    settings = settings_of(compose_config(root, [item for item in overrides if not is_hydras(item)]))
+    jobs = ClaimJobs(protocol, isinstance(settings.tracking, MLflowTracking))
+    commit, why_not = _committed(root, files_of(name, scale))
+    compare = not tune_only and why_not is None
+    plan = _plan(jobs, overrides, compare=compare)
+    progress.say(f"{name}, {scale}: {pluralize(plan.count, 'run')} of {len(protocol.claim.arms)} arms")
+    start = time.monotonic()
+
+    def write(folder: Path) -> None:
+        if not compare:
+            return
+        probe = settings_of(compose_config(root, [*protocol.overrides(jobs.probes[0].arm), *_data(overrides)]))
+        result = result_of(
+            protocol,
+            jobs,
+            folder,
+            root,
+            commit=commit,
+            command=plan.command,
+            data=_manifest(probe.data, root, progress),
+            backend=os.environ.get("KERAS_BACKEND") or "tensorflow",
+            wall_seconds=time.monotonic() - start,
+        )
+        path = result_path(root, name, scale)
+        result.write(path)
+        for comparison in result.comparisons:
+            progress.say(f"{comparison.title}: {comparison.outcome}")
+        for failure in result.failed:
+            progress.say(f"failed: {failure}")
+        progress.say(f"result: {path}")
+
+    run_sweep(plan, hydra_config(root, plan.overrides), root, progress, write)
+    if why_not is not None and not tune_only:
+        progress.warn(f"{why_not}: commit it, then the same command goes on with the test images")
+
+
+def train_arms(folder: Path, name: str, scale: str, overrides: Sequence[str], launcher: Launcher, *, tracked: bool, compare: bool) -> None:
+    """Launch the runs of a claim into `folder`: those that choose, then those compared.
+
+    A run that diverges is a result. A bug ends the sweep.
+
+    Args:
+        folder: of the sweep.
+        name: of the claim.
+        scale: of it.
+        overrides: of every run, after the protocol's.
+        launcher: of Hydra.
+        tracked: whether the runs are in MLflow.
+        compare: whether to go on with the test images.
+    """
+    root = project_root()
+    jobs = ClaimJobs(read_protocol(root, name, scale), tracked)
+    _launch(jobs.tuning, overrides, launcher)
+    if not compare:
+        return
+    settings = settings_of(compose_config(root, [*jobs.protocol.overrides(jobs.probes[0].arm), *_data(overrides)]))
+    manifest = _manifest(settings.data, root, progress_of_sweep())
+    chosen = rates_of(jobs.protocol, tuning_records(jobs, folder, manifest))
+    _launch(jobs.compared(chosen), overrides, launcher)
+
+
+def _launch(jobs: Sequence[ClaimJob], overrides: Sequence[str], launcher: Launcher) -> None:
+    if not jobs:
+        return
+    returns = launcher.launch(
+        [[*job.overrides, *overrides] for job in jobs], initial_job_idx=jobs[0].number
+    )
+    for returned in returns:
+        # The property of that name would print and raise.
+        error = returned._return_value
+        if returned.status == JobStatus.FAILED and not isinstance(error, InputError):
+            raise error
+
+
+def _plan(jobs: ClaimJobs, overrides: Sequence[str], *, compare: bool) -> SweepPlan:
+    protocol = jobs.protocol
+    words = ["convforge", "claim", protocol.name, f"scale={protocol.scale}", *overrides]
+    own = [
+        f"hydra/sweeper={_SWEEPER}",
+        f"hydra.sweeper.claim={protocol.name}",
+        f"hydra.sweeper.scale={protocol.scale}",
+        f"hydra.sweeper.tracked={str(jobs.tracked).lower()}",
+        f"hydra.sweeper.compare={str(compare).lower()}",
+    ]
+    swept = {"seed": " ".join(map(str, protocol.seeds))}
+    if protocol.rates:
+        swept["optimizer.learning_rate"] = " ".join(f"{rate:g}" for rate in protocol.rates)
+    return SweepPlan(
+        overrides=[*own, *overrides],
+        jobs=[[*job.overrides, *overrides] for job in jobs.probes],
+        swept=swept,
+        repeated_by=shlex.join(words),
+        named_by=(),
+        planned=jobs.count if compare else len(jobs.tuning),
+    )
+
+
+def _data(overrides: Sequence[str]) -> list[str]:
+    return [item for item in overrides if key_of(item) == "data.path"]
+
+
+def _manifest(settings: DataSettings, root: Path, progress: Progress) -> Manifest:
+    return Manifest.read(prepared(settings, root, progress))
+
+
+def _refuse_changes(overrides: Sequence[str], name: str) -> None:
+    for item in overrides:
+        key = key_of(item).lstrip("+~")
+        free = is_hydras(item) or key == _FEED or key.startswith(_FREE)
+        if not free or key.startswith("hydra/sweeper"):
+            raise InputError(
+                f"{item} is not allowed: a claim's protocol stands in {PROTOCOLS / name}.yaml, and "
+                f"an override may say where and how it is computed ({', '.join(_FREE)}, {_FEED}, "
+                "hydra/launcher)"
+            )
+
+
+def _committed(root: Path, files: Sequence[Path]) -> tuple[str | None, str | None]:
+    """The commit that has these files as they are; or None and why there is none.
+
+    Outside Git there is no commit, and nothing to wait for.
+    """
+    names = [file.as_posix() for file in files]
+    try:
+        commit = _git(root, "log", "-1", "--format=%H", "--", *names)
+        changed = _git(root, "status", "--porcelain", "--", *names)
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+    if changed or not commit:
+        first = changed.split()[-1] if changed else names[0]
+        return None, f"{first} is not committed as it is"
+    return commit, None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=root, capture_output=True, text=True, check=True
+    ).stdout.strip()
