@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from convforge.errors import InputError
-from convforge.pipeline.claims.claim import Comparison
+from convforge.pipeline.claims.claim import Arm, Claim, ClaimScale, Comparison, Protocol, Scale
 from convforge.pipeline.claims.comparison import check, compared
 from convforge.pipeline.claims.result import (
     ArmRecord,
@@ -185,4 +185,62 @@ def test_an_edited_result_is_noticed(result: ClaimResult, message: str) -> None:
     EDITS[message](content)
     with pytest.raises(InputError) as raised:
         check(ClaimResult.model_validate(content))
+    assert f"claims/pooling/digits: {message}" in str(raised.value)
+
+
+@pytest.fixture
+def protocol() -> Protocol:
+    return Protocol(
+        name="pooling",
+        scale="digits",
+        claim=Claim(
+            title="",
+            sentence="",
+            slide="",
+            sources=[],
+            method="",
+            arms={"max": Arm(title=""), "average": Arm(title="")},
+            tuned_by="validation_error",
+            comparisons=[LOWER],
+            scales={"digits": ClaimScale(seeds=3)},
+        ),
+        at_scale=Scale(title="", overrides=[], seeds=5, rates=[0.1], target=25.0),
+        digest="",
+    )
+
+
+def edited_effect(result: dict[str, Any]) -> None:
+    """A smallest effect that came after the runs, and everything that follows from it."""
+    edited = compared(MEASURED, LOWER, 3.0, ERROR, SEEDS)
+    result.update(comparisons=[edited.model_dump()], outcome=edited.outcome)
+
+
+AGAINST_PROTOCOL = {
+    "comparison 0: smallest_effect is 3.0, the protocol's is 0.5": edited_effect,
+    "comparison 0: title is 'x', the protocol's is 'max is better'": edit_comparison(title="x"),
+    "seeds is [0, 1], the protocol's is [0, 1, 2]": lambda result: result["protocol"].update(
+        seeds=[0, 1]
+    ),
+    "digest is 'x', the protocol's is ''": lambda result: result["protocol"].update(digest="x"),
+    "comparisons is 2, the protocol's is 1": lambda result: result["comparisons"].append(
+        result["comparisons"][0]
+    ),
+    "main is 1, the protocol's is 0": lambda result: result.update(
+        main=1, comparisons=[result["comparisons"][0]] * 2
+    ),
+}
+
+
+def test_a_result_agrees_with_its_protocol(result: ClaimResult, protocol: Protocol) -> None:
+    check(result, protocol)
+
+
+@pytest.mark.parametrize("message", AGAINST_PROTOCOL)
+def test_what_is_not_the_protocols_is_noticed(
+    result: ClaimResult, protocol: Protocol, message: str
+) -> None:
+    content = result.model_dump(mode="json")
+    AGAINST_PROTOCOL[message](content)
+    with pytest.raises(InputError) as raised:
+        check(ClaimResult.model_validate(content), protocol)
     assert f"claims/pooling/digits: {message}" in str(raised.value)

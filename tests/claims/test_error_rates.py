@@ -90,6 +90,14 @@ def test_without_an_effect_at_most_one_in_twenty_is_reproduced(name: str) -> Non
     assert found.reproduced <= 0.05
 
 
+@pytest.mark.parametrize("zeros", [0.0, 0.05, 0.1, 0.15, 0.2, 0.3])
+def test_effects_of_one_size_and_either_sign_seldom_reproduce(zeros: float) -> None:
+    """What is hardest with symmetric effects: 1, 1, 1, 1, 0 are enough to be above 0."""
+    random, shape = np.random.default_rng(1), (20_000, 5)
+    effects = np.where(random.random(shape) < zeros, 0, random.choice([-1.0, 1.0], shape))
+    assert rates(effects, "difference", 1e-9).reproduced <= 0.05
+
+
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_arms_at_the_smallest_effect_are_seldom_called_equivalent(sign: float) -> None:
     found = rates(sign + arms_alike(ALIKE["normal"]) / 4, "equivalence", 1.0)

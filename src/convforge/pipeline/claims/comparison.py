@@ -1,4 +1,4 @@
-"""Comparisons of a result: made from its runs, and checked against them."""
+"""Comparisons of a result: made from its runs, and checked against these and the protocol."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convforge.errors import InputError
-from convforge.pipeline.claims.claim import Comparison
+from convforge.pipeline.claims.claim import Comparison, Protocol
 from convforge.pipeline.claims.result import (
     ArmRecord,
     ClaimResult,
@@ -19,6 +19,9 @@ from convforge.pipeline.claims.verdict import Value, decide
 
 # The logarithms and quantiles of other processors and versions of SciPy may differ by rounding.
 _ROUNDING = 1e-9
+# Of a comparison: what was fixed before its runs, but for the smallest effect, and what was found.
+_FIXED = ("title", "better", "than", "figure", "rule")
+_FOUND = ("effects", "estimate", "interval", "outcome", "why")
 
 
 def compared(
@@ -100,47 +103,93 @@ def _value(run: RunRecord | None, figure: str, seed: int) -> Value:
     return Value(run.figures[figure], reached=figure not in run.not_reached)
 
 
-def check(result: ClaimResult) -> None:
-    """Whether a result's comparisons and verdict are what its runs give.
+def check(result: ClaimResult, protocol: Protocol | None = None) -> None:
+    """Whether a result's comparisons and verdict are what its runs and its protocol give.
 
     Everything of each comparison is computed again from the runs' figures; numbers may differ by
     rounding.
 
+    Args:
+        result: as it was read.
+        protocol: of its claim at its scale. Without it, what was to be compared, and the smallest
+            effect, are taken from the result.
+
     Raises:
         InputError: what does not agree, every place of it.
     """
-    where = f"claims/{result.claim}/{result.scale}"
-    wrong = []
-    for number, record in enumerate(result.comparisons):
-        if record.figure not in result.figures:
-            wrong.append(f"comparison {number}: there is no figure {record.figure!r}")
-            continue
-        try:
-            again = compared(
-                result.arms,
-                record,
-                record.smallest_effect,
-                result.figures[record.figure],
-                result.protocol.seeds,
-            )
-        except ValueError as error:
-            wrong.append(f"comparison {number}: {error}")
-            continue
-        wrong += [
-            f"comparison {number}: {field} is {getattr(record, field)!r}, "
-            f"the runs give {getattr(again, field)!r}"
-            for field in ("effects", "estimate", "interval", "outcome", "why")
-            if not _agree(getattr(record, field), getattr(again, field))
-        ]
+    wrong = [
+        *(_against_protocol(result, protocol) if protocol else []),
+        *(
+            f"comparison {number}: {each}"
+            for number, record in enumerate(result.comparisons)
+            for each in _against_runs(result, record)
+        ),
+    ]
     if not 0 <= result.main < len(result.comparisons):
         wrong.append(f"main={result.main}: give a comparison, 0 to {len(result.comparisons) - 1}")
     elif result.outcome != result.comparisons[result.main].outcome:
-        wrong.append(
-            f"outcome is {result.outcome!r}, the main comparison's is "
-            f"{result.comparisons[result.main].outcome!r}"
-        )
+        said = result.comparisons[result.main].outcome
+        wrong.append(f"outcome is {result.outcome!r}, the main comparison's is {said!r}")
     if wrong:
+        where = f"claims/{result.claim}/{result.scale}"
         raise InputError("\n".join(f"{where}: {each}" for each in wrong))
+
+
+def _against_runs(result: ClaimResult, record: ComparisonRecord) -> list[str]:
+    if record.figure not in result.figures:
+        return [f"there is no figure {record.figure!r}"]
+    figure, seeds = result.figures[record.figure], result.protocol.seeds
+    try:
+        again = compared(result.arms, record, record.smallest_effect, figure, seeds)
+    except InputError as error:
+        return [str(error)]
+    return _different(record, again, _FOUND, "the runs give")
+
+
+def _against_protocol(result: ClaimResult, protocol: Protocol) -> list[str]:
+    claim = protocol.claim
+    stored = {
+        "claim": result.claim,
+        "scale": result.scale,
+        "digest": result.protocol.digest,
+        "seeds": result.protocol.seeds,
+        "main": result.main,
+        "comparisons": len(result.comparisons),
+    }
+    fixed = {
+        "claim": protocol.name,
+        "scale": protocol.scale,
+        "digest": protocol.digest,
+        "seeds": protocol.seeds,
+        "main": claim.main_comparison,
+        "comparisons": len(claim.comparisons),
+    }
+    wrong = [
+        f"{name} is {stored[name]!r}, the protocol's is {fixed[name]!r}"
+        for name in fixed
+        if stored[name] != fixed[name]
+    ]
+    pairs = zip(result.comparisons, claim.comparisons, strict=False)
+    for number, (record, comparison) in enumerate(pairs):
+        smallest = comparison.smallest(protocol.scale)
+        if record.smallest_effect != smallest:
+            wrong.append(
+                f"comparison {number}: smallest_effect is {record.smallest_effect!r}, "
+                f"the protocol's is {smallest!r}"
+            )
+        wrong += [
+            f"comparison {number}: {each}"
+            for each in _different(record, comparison, _FIXED, "the protocol's is")
+        ]
+    return wrong
+
+
+def _different(record: Any, again: Any, fields: Sequence[str], whose: str) -> list[str]:
+    return [
+        f"{field} is {getattr(record, field)!r}, {whose} {getattr(again, field)!r}"
+        for field in fields
+        if not _agree(getattr(record, field), getattr(again, field))
+    ]
 
 
 def _agree(stored: Any, again: Any) -> bool:
