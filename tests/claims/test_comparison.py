@@ -83,6 +83,22 @@ def test_a_seed_without_its_figure_leaves_it_undecided(some: list[RunRecord], wh
     assert found.why == f"1 of 3 runs of max gave no figure: {why}"
 
 
+@pytest.mark.parametrize(
+    ("steps", "end"), [({"resolution": 0.25}, 1.75), ({"resolution": 0.0}, 2.0), ({}, None)]
+)
+def test_the_figures_steps_bound_the_interval(steps: dict[str, float], end: float | None) -> None:
+    same = arms(runs(4.0, 4.0, 4.0), runs(6.0, 6.0, 6.0))
+    figure = FigureRecord(title="test error", unit="%", **steps)
+    assert compared(same, LOWER, 0.5, figure, SEEDS).interval[0] == end
+
+
+def test_the_figures_steps_may_be_factors() -> None:
+    same = arms(runs(4.0, 4.0, 4.0), runs(6.0, 6.0, 6.0))
+    ratio = LOWER.model_copy(update={"rule": "ratio"})
+    figure = FigureRecord(title="", unit="", step_factor=1.25)
+    assert compared(same, ratio, 1.1, figure, SEEDS).interval == pytest.approx((1.2, 1.875))
+
+
 def test_a_run_that_ended_early_bounds_its_effect() -> None:
     slow = [run.model_copy(update={"not_reached": ["test_error"]}) for run in runs(6.0, 6.3, 5.9)]
     found = compared(arms(runs(4.0, 4.2, 4.1), slow), LOWER, 0.5, ERROR, SEEDS)

@@ -100,8 +100,8 @@ def test_slower_runs_that_end_early_bound_the_effect_from_below() -> None:
     assert found.interval == (whole.interval[0], None)
     assert (found.outcome, found.estimate) == ("reproduced", whole.estimate)
     assert found.why == (
-        "2 of 4 runs of than ended before what the figure waits for: the effect is the number "
-        "given or more"
+        "2 of 4 runs of than have the end of what was measured: the effect is the number given or "
+        "more"
     )
     above = decide(values(FAST), values(SLOW, (1, 3)), "ratio", 50.0, resolution=0.0)
     assert above.outcome == "undecided", "the effect may be anything above the bound"
@@ -213,6 +213,16 @@ def test_steps_hold_even_where_rounding_hides_all_spread() -> None:
         assert counted.interval[0] < up - down < counted.interval[1]
 
 
+def test_steps_that_are_factors() -> None:
+    """The largest learning rates of a grid of factors of 2: either may be just under its next."""
+    grid = {"resolution": None, "step_factor": 2.0}
+    found = verdict([0.8] * 3, [0.1] * 3, "ratio", 3.0, higher_is_better=True, **grid)
+    assert found.interval == pytest.approx((4.0, 16.0))
+    assert found.outcome == "reproduced"
+    apart = verdict([0.8] * 3, [0.1] * 3, "difference", 0.1, higher_is_better=True, **grid)
+    assert apart.interval == pytest.approx((-0.1, 1.5))
+
+
 def test_a_spread_above_the_steps_is_untouched_by_them() -> None:
     assert verdict(BETTER, THAN, resolution=0.1) == verdict(BETTER, THAN, resolution=0.0)
 
@@ -226,6 +236,7 @@ def test_a_spread_above_the_steps_is_untouched_by_them() -> None:
         ({"smallest": math.nan}, "smallest_effect=nan"),
         ({"smallest": 1.0, "rule": "ratio"}, "give a number above 1"),
         ({"resolution": -1.0}, "resolution=-1.0 is not allowed"),
+        ({"step_factor": 1.0}, "step_factor=1.0 is not allowed"),
     ],
 )
 def test_what_is_not_allowed(change: dict, message: str) -> None:

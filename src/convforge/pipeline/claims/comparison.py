@@ -56,6 +56,7 @@ def compared(
         smallest_effect,
         higher_is_better=figure.higher_is_better,
         resolution=figure.resolution,
+        step_factor=figure.step_factor,
         names=names,
     )
     return ComparisonRecord(

@@ -114,12 +114,14 @@ class FigureRecord(_Record):
         higher_is_better: or lower.
         resolution: its smallest step, as 0.1 points of 1,000 test images, or one epoch; 0 of a
             continuous or an exact one, null if not known.
+        step_factor: of one whose values are a factor apart, as the learning rates that were tried.
     """
 
     title: str
     unit: str
     higher_is_better: bool = False
     resolution: float | None = None
+    step_factor: float | None = None
 
 
 class ProtocolRecord(_Record):

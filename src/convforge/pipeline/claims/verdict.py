@@ -33,8 +33,8 @@ class Value:
 
     Args:
         value: of it; None where the run failed.
-        reached: False where the run ended before what the figure waits for: it is then `value` or
-            more.
+        reached: False where it is the end of what was measured, since the run was over, or the
+            largest learning rate was tried: it is then `value` or more.
         why: why there is no value.
     """
 
@@ -49,7 +49,7 @@ class Verdict:
 
     Args:
         effects: of each seed, above 0, or above 1 of a ratio, as the claim says; None where a run
-            failed or a ratio has no value. Where a run ended early it is a bound.
+            failed or a ratio has no value. Where a figure was not reached it is a bound.
         estimate: their mean, or geometric mean; None where it is not known.
         interval: its 95 % interval; None for an end that is not known.
         outcome: the verdict.
@@ -71,6 +71,7 @@ def decide(
     *,
     higher_is_better: bool = False,
     resolution: float | None = None,
+    step_factor: float | None = None,
     names: tuple[str, str] = ("better", "than"),
 ) -> Verdict:
     """Whether `better` does better than `than` by at least the smallest effect.
@@ -80,13 +81,14 @@ def decide(
     logarithm. The interval is ē ± max(t s / √n, r), with the mean ē and the standard deviation s of
     the effects of n seeds, and t the 97.5 % quantile of Student's t with n − 1 degrees of freedom.
 
-    r is the figure's resolution δ, for a ratio δ (1 / mean of better + 1 / mean of than) / 2. All
-    seeds may have the same effect by chance where a figure has steps: the interval would have no
-    width. A figure counted in steps, as epochs are, stands for anything within one step, and the
-    difference of two such figures is within one step of what it stands for. With δ = 0 the figure
-    is exact or continuous, and effects that are all equal have no chance in them: an interval
-    without width is then right. With δ unknown it is not known which, and such a verdict is
-    undecided.
+    r is the figure's resolution δ, for a ratio δ (1 / mean of better + 1 / mean of than) / 2. Of a
+    figure whose values are a factor φ apart, as the learning rates that were tried, it is log φ for
+    a ratio, and (φ − 1) times the largest value for a difference. All seeds may have the same
+    effect by chance where a figure has steps: the interval would have no width. A figure counted in
+    steps, as epochs are, stands for anything within one step, and the difference of two such
+    figures is within one step of what it stands for. With δ = 0 the figure is exact or continuous,
+    and effects that are all equal have no chance in them: an interval without width is then right.
+    With neither δ nor φ it is not known which, and such a verdict is undecided.
 
     The rule, with the interval's ends [a, b] and the smallest effect m:
 
@@ -98,14 +100,15 @@ def decide(
     equivalence   −m ≤ a and b ≤ m  a > m or b < −m            else
     ============  ================  =========================  =========
 
-    A run that ends before what its figure waits for has that figure or more. Where it is a run of
-    the arm whose larger figure is for the claim (`than` where lower is better), the seed's effect
-    is the number given or more: b is not known, and a is that of the numbers given. This a is a
-    sound bound: it is that of the mean effect of runs that are ended there, which is not above the
-    mean effect. The claim can then be reproduced, and a difference or ratio cannot be "not
-    reproduced". With a run of the other arm it is the reverse. Where both arms of one seed end
-    early, or different arms in different seeds, neither end is known and the verdict is undecided,
-    whatever the other seeds say: a mean has no bound if one of its terms has none.
+    A run that ends before what its figure waits for has that figure or more, and so has one whose
+    largest learning rate is the largest that was tried. Where it is a run of the arm whose larger
+    figure is for the claim (`than` where lower is better), the seed's effect is the number given or
+    more: b is not known, and a is that of the numbers given. This a is a sound bound: it is that of
+    the mean effect of runs that are ended there, which is not above the mean effect. The claim can
+    then be reproduced, and a difference or ratio cannot be "not reproduced". With a run of the
+    other arm it is the reverse. Where both arms of one seed end early, or different arms in
+    different seeds, neither end is known and the verdict is undecided, whatever the other seeds
+    say: a mean has no bound if one of its terms has none.
 
     A failed run makes the verdict undecided: to leave its seed out would choose the seeds by what
     they gave. So does a ratio with a value that is not above 0.
@@ -118,6 +121,7 @@ def decide(
         higher_is_better: of the figure.
         resolution: δ, the figure's smallest step; 0 of one that is exact or continuous, None if
             not known.
+        step_factor: φ, above 1, where the figure's steps are factors; in place of δ.
         names: of both arms, for the words.
 
     Raises:
@@ -130,7 +134,7 @@ def decide(
         >>> found.outcome, round(found.estimate, 2), [round(end, 2) for end in found.interval]
         ('reproduced', 4.27, [3.68, 4.96])
     """
-    _check_arguments(better, than, rule, smallest_effect, resolution)
+    _check_arguments(better, than, rule, smallest_effect, resolution, step_factor)
     up, down = (better, than) if higher_is_better else (than, better)
     effects = [_effect(one, other, rule) for one, other in zip(up, down, strict=True)]
     if None in effects:
@@ -140,7 +144,7 @@ def decide(
     analysed, smallest = np.array(effects, dtype=float), smallest_effect
     if rule == "ratio":
         analysed, smallest = np.log(analysed), math.log(smallest_effect)
-    least = _least_half_width(up, down, rule, resolution)
+    least = _least_half_width(up, down, rule, resolution, step_factor)
     lower, upper = (float(end) for end in intervals(analysed, least or 0.0))
     equal = _all_equal(analysed, 1.0 if rule == "ratio" else _largest(up, down))
     no_width = equal and least is None
@@ -221,6 +225,7 @@ def _check_arguments(
     rule: Rule,
     smallest_effect: float,
     resolution: float | None,
+    step_factor: float | None,
 ) -> None:
     if len(better) != len(than):
         raise InputError(f"{len(better)} and {len(than)} seeds: give both arms the same")
@@ -234,6 +239,10 @@ def _check_arguments(
     if resolution is not None and not 0 <= resolution < math.inf:
         raise InputError(
             f"resolution={resolution} is not allowed: give a number of 0 or more, or null"
+        )
+    if step_factor is not None and not 1 < step_factor < math.inf:
+        raise InputError(
+            f"step_factor={step_factor} is not allowed: give a number above 1, or null"
         )
 
 
@@ -266,7 +275,7 @@ def _ended_early(values: Sequence[Value]) -> int:
 
 def _why_ended_early(ended: dict[str, int], seeds: int, at_least: bool) -> str | None:
     said = [
-        f"{count} of {seeds} runs of {name} ended before what the figure waits for"
+        f"{count} of {seeds} runs of {name} have the end of what was measured"
         for name, count in ended.items()
         if count
     ]
@@ -300,9 +309,17 @@ def _all_equal(effects: Numbers, size: float) -> bool:
 
 
 def _least_half_width(
-    up: Sequence[Value], down: Sequence[Value], rule: Rule, resolution: float | None
+    up: Sequence[Value],
+    down: Sequence[Value],
+    rule: Rule,
+    resolution: float | None,
+    step_factor: float | None,
 ) -> float | None:
-    """What a figure counted in steps lets be known of an effect at best; see `decide`."""
+    """What a figure in steps lets be known of an effect at best; see `decide`."""
+    if step_factor is not None:
+        if rule == "ratio":
+            return math.log(step_factor)
+        return _largest(up, down) * (step_factor - 1)
     if resolution is None or rule != "ratio":
         return resolution
     return resolution * float(1 / _numbers(up).mean() + 1 / _numbers(down).mean()) / 2
