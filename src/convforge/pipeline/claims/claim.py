@@ -25,16 +25,24 @@ ScaleName: TypeAlias = Literal["digits", "cpu", "full"]
 SCALE_NAMES: tuple[ScaleName, ...] = ("digits", "cpu", "full")
 Rule: TypeAlias = Literal["difference", "ratio", "equivalence"]
 
+_Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 _Positive: TypeAlias = Annotated[float, Field(gt=0)]
 _Seeds: TypeAlias = Annotated[int, Field(ge=2, le=1000)]
 _Rates: TypeAlias = Annotated[list[_Positive], Field(min_length=1, max_length=50)]
 
 
 class Arm(Group):
-    """One side of a comparison: a title, and the overrides that set it apart."""
+    """One side of a comparison.
+
+    Args:
+        title: in a few words.
+        overrides: that set it apart.
+        at: more of them, at some scales.
+    """
 
     title: str
     overrides: list[str] = Field(default_factory=list)
+    at: dict[ScaleName, list[str]] = Field(default_factory=dict)
 
 
 class Comparison(Group):
@@ -71,6 +79,7 @@ class Scale(Group):
 
     Args:
         title: in one line.
+        model: of every run, where the claim has none of its own.
         overrides: of every run.
         seeds: how many runs each arm has.
         rates: the learning rates that each arm is tuned over.
@@ -78,6 +87,7 @@ class Scale(Group):
     """
 
     title: str
+    model: str
     overrides: list[str]
     seeds: _Seeds
     rates: _Rates
@@ -85,9 +95,18 @@ class Scale(Group):
 
 
 class ClaimScale(Group):
-    """What a claim has otherwise than its scale; overrides come after the scale's."""
+    """What a claim has otherwise than its scale.
+
+    Args:
+        overrides: after the scale's.
+        without: arms that make no sense there; the comparisons with them are left out.
+        seeds: how many, where not as many.
+        rates: learning rates, where not the same.
+        target: training error in percent, where not the same.
+    """
 
     overrides: list[str] = Field(default_factory=list)
+    without: list[str] = Field(default_factory=list)
     seeds: _Seeds | None = None
     rates: _Rates | None = None
     target: Annotated[float, Field(gt=0, lt=100)] | None = None
@@ -102,6 +121,7 @@ class Claim(Group):
         slide: its title.
         sources: the papers that it rests on, with their figures.
         method: what a reader must know of the protocol, in sentences.
+        model: of every arm, where it is not the scale's.
         overrides: of every arm.
         arms: by name.
         tuned_by: the figure, of training or validation images, by which each arm's learning rate
@@ -117,8 +137,9 @@ class Claim(Group):
     slide: str
     sources: list[str]
     method: str
+    model: str | None = None
     overrides: list[str] = Field(default_factory=list)
-    arms: Annotated[dict[str, Arm], Field(min_length=1)]
+    arms: Annotated[dict[_Name, Arm], Field(min_length=1)]
     tuned_by: str | None
     all_rates: bool = False
     comparisons: Annotated[list[Comparison], Field(min_length=1)]
@@ -149,11 +170,6 @@ class Claim(Group):
 
     def _smallest_of(self, comparison: Comparison) -> list[float]:
         return [comparison.smallest(scale) for scale in self.scales]
-
-    @property
-    def main_comparison(self) -> int:
-        """Which of the comparisons gives the verdict."""
-        return next((n for n, each in enumerate(self.comparisons) if each.main), 0)
 
 
 class Protocol(Group):
@@ -191,16 +207,38 @@ class Protocol(Group):
         return self._own.target or self.at_scale.target
 
     @property
+    def arms(self) -> dict[str, Arm]:
+        """Those that there are at this scale."""
+        left_out = self._own.without
+        return {name: arm for name, arm in self.claim.arms.items() if name not in left_out}
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """Those of arms that there are at this scale."""
+        return [
+            each
+            for each in self.claim.comparisons
+            if each.better in self.arms and each.than in self.arms
+        ]
+
+    @property
+    def main_comparison(self) -> int:
+        """Which of the comparisons gives the verdict."""
+        return next((n for n, each in enumerate(self.comparisons) if each.main), 0)
+
+    @property
     def _own(self) -> ClaimScale:
         return self.claim.scales[self.scale]
 
     def overrides(self, arm: str) -> list[str]:
         """Of every run of an arm: the scale's, the claim's, and the arm's own."""
         return [
+            f"model={self.claim.model or self.at_scale.model}",
             *self.at_scale.overrides,
             *self.claim.overrides,
             *self._own.overrides,
             *self.claim.arms[arm].overrides,
+            *self.claim.arms[arm].at.get(self.scale, ()),
         ]
 
 

@@ -53,10 +53,7 @@ class ClaimJobs:
         protocol = self.protocol
         seeds = protocol.seeds if protocol.claim.all_rates else [TUNING_SEED]
         runs = [
-            (arm, seed, rate)
-            for seed in seeds
-            for arm in protocol.claim.arms
-            for rate in protocol.rates
+            (arm, seed, rate) for seed in seeds for arm in protocol.arms for rate in protocol.rates
         ]
         return [
             self._job(number, arm, seed, rate, compared=False)
@@ -86,13 +83,13 @@ class ClaimJobs:
         rate = next(iter(self.protocol.rates), None)
         return [
             self._job(number, arm, 0, rate, compared=not self.protocol.claim.all_rates)
-            for number, arm in enumerate(self.protocol.claim.arms)
+            for number, arm in enumerate(self.protocol.arms)
         ]
 
     @property
     def count(self) -> int:
         """How many runs there are."""
-        return len(self.tuning) + len(self.compared(dict.fromkeys(self.protocol.claim.arms)))
+        return len(self.tuning) + len(self.compared(dict.fromkeys(self.protocol.arms)))
 
     def _job(
         self, number: int, arm: str, seed: int, rate: float | None, *, compared: bool
@@ -105,7 +102,12 @@ class ClaimJobs:
         if compared:
             overrides.append("evaluate=true")
         if self.tracked:
-            kind = "compared" if compared else "tuning"
-            tags = f"claim:{self.protocol.name},scale:{self.protocol.scale},arm:{arm},kind:{kind}"
-            overrides += [f"tracking.run_name='{name}'", f"tracking.tags={{{tags}}}"]
+            tags = {
+                "claim": self.protocol.name,
+                "scale": self.protocol.scale,
+                "arm": arm,
+                "kind": "compared" if compared else "tuning",
+            }
+            overrides.append(f"tracking.run_name='{name}'")
+            overrides += [f"+tracking.tags.{tag}={value}" for tag, value in tags.items()]
         return ClaimJob(number, arm, seed, rate, compared, tuple(overrides))

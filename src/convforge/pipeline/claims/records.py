@@ -47,7 +47,7 @@ def record_of(job: ClaimJob, folder: Path, protocol: Protocol, data: Manifest) -
     curves = Curves.of(folder)
     figures, not_reached = figures_of(
         folder,
-        [comparison.figure for comparison in protocol.claim.comparisons],
+        [comparison.figure for comparison in protocol.comparisons],
         target=protocol.target,
         steps_per_epoch=steps,
         classes=len(data.classes),
@@ -151,22 +151,22 @@ def result_of(
         runs = {arm: largest_rates(found, protocol.seeds) for arm, found in tuning.items()}
     arms = {
         arm: _arm(arm, protocol, root, data, chosen.get(arm), tuning[arm], runs[arm])
-        for arm in claim.arms
+        for arm in protocol.arms
     }
     figures = {
         comparison.figure: FIGURES[comparison.figure].model_copy(
             update={"resolution": _resolution(comparison.figure, data)}
         )
-        for comparison in claim.comparisons
+        for comparison in protocol.comparisons
     }
     comparisons = [
-        compared(
-            arms, each, each.smallest(protocol.scale), figures[each.figure], protocol.seeds
-        )
-        for each in claim.comparisons
+        compared(arms, each, each.smallest(protocol.scale), figures[each.figure], protocol.seeds)
+        for each in protocol.comparisons
     ]
     everything = [run for arm in arms.values() for run in (*arm.tuning, *arm.runs)]
-    counted = [run for arm in arms.values() for run in arm.tuning] if claim.all_rates else everything
+    counted = (
+        [run for arm in arms.values() for run in arm.tuning] if claim.all_rates else everything
+    )
     return ClaimResult(
         claim=protocol.name,
         scale=protocol.scale,
@@ -190,8 +190,8 @@ def result_of(
         figures=figures,
         arms=arms,
         comparisons=comparisons,
-        main=claim.main_comparison,
-        outcome=comparisons[claim.main_comparison].outcome,
+        main=protocol.main_comparison,
+        outcome=comparisons[protocol.main_comparison].outcome,
         data={
             "name": data.name,
             "digest": data.digest,
@@ -213,13 +213,11 @@ def rates_of(
     if protocol.claim.all_rates:
         return {}
     if protocol.claim.tuned_by is None:
-        return dict.fromkeys(protocol.claim.arms)
+        return dict.fromkeys(protocol.arms)
     return chosen_rates(tuning, protocol.claim.tuned_by)
 
 
-def tuning_records(
-    jobs: ClaimJobs, folder: Path, data: Manifest
-) -> dict[str, list[RunRecord]]:
+def tuning_records(jobs: ClaimJobs, folder: Path, data: Manifest) -> dict[str, list[RunRecord]]:
     """What the runs that choose have left, by arm."""
     return _by_arm(jobs.tuning, folder, jobs.protocol, data)
 
@@ -227,7 +225,7 @@ def tuning_records(
 def _by_arm(
     jobs: Sequence[ClaimJob], folder: Path, protocol: Protocol, data: Manifest
 ) -> dict[str, list[RunRecord]]:
-    found: dict[str, list[RunRecord]] = {arm: [] for arm in protocol.claim.arms}
+    found: dict[str, list[RunRecord]] = {arm: [] for arm in protocol.arms}
     for job in jobs:
         found[job.arm].append(record_of(job, folder / str(job.number), protocol, data))
     return found
@@ -246,7 +244,7 @@ def _arm(
     settings = settings_of(compose_config(root, overrides))
     costs = settings.costs(settings.input_shape(data.image_shape), len(data.classes))
     return ArmRecord(
-        title=protocol.claim.arms[name].title,
+        title=protocol.arms[name].title,
         overrides=overrides,
         parameters=sum(layer.parameters for layer in costs),
         multiply_adds=sum(layer.multiply_adds for layer in costs),

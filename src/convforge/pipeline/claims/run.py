@@ -14,7 +14,7 @@ from hydra.plugins.launcher import Launcher
 
 from convforge.errors import InputError
 from convforge.pipeline.claims.claim import FOLDER as PROTOCOLS
-from convforge.pipeline.claims.claim import Protocol, files_of, read_protocol
+from convforge.pipeline.claims.claim import files_of, read_protocol
 from convforge.pipeline.claims.jobs import ClaimJob, ClaimJobs
 from convforge.pipeline.claims.records import rates_of, result_of, tuning_records
 from convforge.pipeline.claims.result import result_path
@@ -57,18 +57,22 @@ def run_claim(
     root = project_root()
     protocol = read_protocol(root, name, scale)
     _refuse_changes(overrides, name)
-    settings = settings_of(compose_config(root, [item for item in overrides if not is_hydras(item)]))
+    settings = settings_of(
+        compose_config(root, [item for item in overrides if not is_hydras(item)])
+    )
     jobs = ClaimJobs(protocol, isinstance(settings.tracking, MLflowTracking))
     commit, why_not = _committed(root, files_of(name, scale))
     compare = not tune_only and why_not is None
     plan = _plan(jobs, overrides, compare=compare)
-    progress.say(f"{name}, {scale}: {pluralize(plan.count, 'run')} of {len(protocol.claim.arms)} arms")
+    progress.say(f"{name}, {scale}: {pluralize(plan.count, 'run')} of {len(protocol.arms)} arms")
     start = time.monotonic()
 
     def write(folder: Path) -> None:
         if not compare:
             return
-        probe = settings_of(compose_config(root, [*protocol.overrides(jobs.probes[0].arm), *_data(overrides)]))
+        probe = settings_of(
+            compose_config(root, [*protocol.overrides(jobs.probes[0].arm), *_data(overrides)])
+        )
         result = result_of(
             protocol,
             jobs,
@@ -93,7 +97,16 @@ def run_claim(
         progress.warn(f"{why_not}: commit it, then the same command goes on with the test images")
 
 
-def train_arms(folder: Path, name: str, scale: str, overrides: Sequence[str], launcher: Launcher, *, tracked: bool, compare: bool) -> None:
+def train_arms(
+    folder: Path,
+    name: str,
+    scale: str,
+    overrides: Sequence[str],
+    launcher: Launcher,
+    *,
+    tracked: bool,
+    compare: bool,
+) -> None:
     """Launch the runs of a claim into `folder`: those that choose, then those compared.
 
     A run that diverges is a result. A bug ends the sweep.
@@ -112,7 +125,9 @@ def train_arms(folder: Path, name: str, scale: str, overrides: Sequence[str], la
     _launch(jobs.tuning, overrides, launcher)
     if not compare:
         return
-    settings = settings_of(compose_config(root, [*jobs.protocol.overrides(jobs.probes[0].arm), *_data(overrides)]))
+    settings = settings_of(
+        compose_config(root, [*jobs.protocol.overrides(jobs.probes[0].arm), *_data(overrides)])
+    )
     manifest = _manifest(settings.data, root, progress_of_sweep())
     chosen = rates_of(jobs.protocol, tuning_records(jobs, folder, manifest))
     _launch(jobs.compared(chosen), overrides, launcher)

@@ -53,9 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(f"{' '.join(scales)} is not allowed: give one scale")
     scale = scales[0].removeprefix(_SCALE) if scales else "digits"
     others = [item for item in arguments.overrides if item not in scales]
-    run_claim(
-        arguments.claim, scale, others, progress_of(arguments), tune_only=arguments.tune_only
-    )
+    run_claim(arguments.claim, scale, others, progress_of(arguments), tune_only=arguments.tune_only)
 
 
 def _list() -> None:
@@ -66,6 +64,8 @@ def _list() -> None:
     for name in claim_names(root):
         paths = {scale: result_path(root, name, scale) for scale in SCALE_NAMES}
         found = [
-            f"{scale}: {read_result(path).outcome}" for scale, path in paths.items() if path.is_file()
+            f"{scale}: {read_result(path).outcome}"
+            for scale, path in paths.items()
+            if path.is_file()
         ]
         print(f"{name:24} {', '.join(found) or 'not run'}")

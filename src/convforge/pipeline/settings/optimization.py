@@ -60,6 +60,20 @@ class AdamWSettings(AdamSettings):
         return self
 
 
+class KerasSGDSettings(_GradientDescent):
+    """Keras' own, whose decay does not pass through the velocity."""
+
+    name: Literal["keras_sgd"]
+    momentum: _Share
+    weight_decay: Annotated[float, Field(ge=0)]
+    no_decay: list[str]
+
+    @model_validator(mode="after")
+    def _patterns(self) -> Self:
+        check_patterns("no_decay", self.no_decay)
+        return self
+
+
 class RMSpropSettings(_GradientDescent):
     """Keras' own."""
 
@@ -118,6 +132,11 @@ class StepSchedule(Group):
 
 
 OptimizerSettings: TypeAlias = (
-    SGDSettings | MomentumSGDSettings | AdamSettings | AdamWSettings | RMSpropSettings
+    SGDSettings
+    | MomentumSGDSettings
+    | KerasSGDSettings
+    | AdamSettings
+    | AdamWSettings
+    | RMSpropSettings
 )
 ScheduleSettings: TypeAlias = ConstantSchedule | CosineSchedule | StepSchedule

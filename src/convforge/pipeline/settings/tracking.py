@@ -17,10 +17,8 @@ from convforge.pipeline.settings.group import Group
 MODEL_NAME = r"^[^/:\s]{1,250}$"
 ALIAS = r"^(?!v\d+$|latest$)[\w-]{1,250}$"
 
-#: As MLflow takes them; those with a prefix are MLflow's and the project's own.
-TagName: TypeAlias = Annotated[
-    str, Field(pattern=r"^(?!mlflow\.|convforge\.)[A-Za-z0-9_./ -]{1,250}$")
-]
+#: As MLflow takes them; with a dot they are MLflow's and the project's own.
+TagName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_/ -]{1,250}$")]
 TagValue: TypeAlias = Annotated[str, Field(max_length=5000)]
 
 

@@ -16,6 +16,7 @@ from convforge.pipeline.settings.optimization import (
     AdamWSettings,
     ConstantSchedule,
     CosineSchedule,
+    KerasSGDSettings,
     MomentumSGDSettings,
     OptimizerSettings,
     RMSpropSettings,
@@ -45,6 +46,14 @@ def make_optimizer(
                 no_decay=settings.no_decay,
                 learning_rate_factors=settings.learning_rate_factors,
                 decay_factors=settings.decay_factors,
+                **bound,
+            )
+        case KerasSGDSettings():
+            return keras.optimizers.SGD(
+                rate,
+                settings.momentum,
+                # 0 would be multiplied and subtracted all the same.
+                weight_decay=settings.weight_decay or None,
                 **bound,
             )
         case AdamWSettings():
@@ -86,7 +95,7 @@ def build_optimizer(
     Raises:
         InputError: a factor's pattern is found in no variable's name.
     """
-    if isinstance(settings, AdamWSettings):
+    if isinstance(settings, AdamWSettings | KerasSGDSettings):
         # Keras' own patterns are searched in names such as kernel:0 on TensorFlow.
         kept = re.compile("|".join(settings.no_decay) or "(?!)")
         optimizer.exclude_from_weight_decay([each for each in variables if kept.search(each.path)])
