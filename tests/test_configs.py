@@ -24,9 +24,11 @@ from convforge.pipeline.stages.train import train
 
 QUIET = Progress(Verbosity.QUIET)
 CONF = Path(__file__).parents[1] / "conf"
-# Hydra's own group is not a part of the config: tests/test_launchers.py.
+# No parts of the config are Hydra's own group, tests/test_launchers.py, and the claims, tests/claims/.
 GROUPS = sorted(
-    folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra"
+    folder.name
+    for folder in CONF.iterdir()
+    if folder.is_dir() and folder.name not in ("hydra", "claim")
 )
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 ONE_STEP = ("tracking=none", "trainer.epochs=1", "trainer.limit_steps=1")

@@ -220,7 +220,9 @@ def protocol() -> Protocol:
             comparisons=[LOWER],
             scales={"digits": ClaimScale(seeds=3)},
         ),
-        at_scale=Scale(title="", overrides=[], seeds=5, rates=[0.1], target=25.0),
+        at_scale=Scale(
+            model="lecture_cnn", title="", overrides=[], seeds=5, rates=[0.1], target=25.0
+        ),
         digest="",
     )
 

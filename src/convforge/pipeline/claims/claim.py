@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
@@ -14,6 +13,7 @@ from yaml import YAMLError
 
 from convforge.errors import InputError
 from convforge.geometry import ArgumentError
+from convforge.pipeline.filesystem import checksum
 from convforge.pipeline.settings.explanation import explain
 from convforge.pipeline.settings.group import Group
 from convforge.pipeline.settings.nearest import nearest
@@ -51,7 +51,8 @@ class Comparison(Group):
     Args:
         title: the claim in one line.
         better: the arm that the lecture says does better.
-        than: the arm that it is compared with.
+        than: the arm that it is compared with; null where that is a published figure.
+        published: that figure.
         figure: what decides; `convforge.pipeline.claims.figures` has them.
         rule: `difference` of the figure, `ratio` of it, or `equivalence` of the two arms.
         smallest_effect: in the figure's unit, or as a factor above 1 for a ratio: less does not
@@ -61,7 +62,8 @@ class Comparison(Group):
 
     title: str
     better: str
-    than: str
+    than: str | None = None
+    published: float | None = None
     figure: str
     rule: Rule = "difference"
     smallest_effect: _Positive | dict[ScaleName, _Positive]
@@ -99,6 +101,7 @@ class ClaimScale(Group):
 
     Args:
         overrides: after the scale's.
+        instead: of the scale's overrides, where a net has a recipe of its own.
         without: arms that make no sense there; the comparisons with them are left out.
         seeds: how many, where not as many.
         rates: learning rates, where not the same.
@@ -106,6 +109,7 @@ class ClaimScale(Group):
     """
 
     overrides: list[str] = Field(default_factory=list)
+    instead: list[str] | None = None
     without: list[str] = Field(default_factory=list)
     seeds: _Seeds | None = None
     rates: _Rates | None = None
@@ -148,9 +152,11 @@ class Claim(Group):
     @model_validator(mode="after")
     def _arms_are_there(self) -> Self:
         for comparison in self.comparisons:
-            for argument in ("better", "than"):
-                name = getattr(comparison, argument)
-                if name not in self.arms:
+            if (comparison.than is None) == (comparison.published is None):
+                allowed = "than or published, one of both"
+                raise ArgumentError("comparisons", comparison.title, allowed)
+            for name in (comparison.better, comparison.than):
+                if name is not None and name not in self.arms:
                     raise ArgumentError("comparisons", name, f"one of {', '.join(self.arms)}")
             if isinstance(comparison.smallest_effect, dict):
                 missing = set(self.scales) - set(comparison.smallest_effect)
@@ -180,7 +186,7 @@ class Protocol(Group):
         scale: its name.
         claim: as its file has it.
         at_scale: as the scale's file has it.
-        digest: of both files.
+        digest: of what both files say; a comment is no part of it.
     """
 
     name: str
@@ -218,7 +224,7 @@ class Protocol(Group):
         return [
             each
             for each in self.claim.comparisons
-            if each.better in self.arms and each.than in self.arms
+            if each.better in self.arms and (each.than is None or each.than in self.arms)
         ]
 
     @property
@@ -231,15 +237,16 @@ class Protocol(Group):
         return self.claim.scales[self.scale]
 
     def overrides(self, arm: str) -> list[str]:
-        """Of every run of an arm: the scale's, the claim's, and the arm's own."""
-        return [
+        """Of every run of an arm: the scale's, the claim's, its own; the last of each key."""
+        given = [
             f"model={self.claim.model or self.at_scale.model}",
-            *self.at_scale.overrides,
+            *(self.at_scale.overrides if self._own.instead is None else self._own.instead),
             *self.claim.overrides,
             *self._own.overrides,
             *self.claim.arms[arm].overrides,
             *self.claim.arms[arm].at.get(self.scale, ()),
         ]
+        return list({item.partition("=")[0]: item for item in given}.values())
 
 
 def claim_names(root: Path) -> list[str]:
@@ -271,17 +278,8 @@ def read_protocol(root: Path, name: str, scale: str) -> Protocol:
     if scale not in claim.scales:
         known = ", ".join(claim.scales)
         raise InputError(f"scale={scale} is not allowed: the claim {name} is for {known}")
-    return Protocol(
-        name=name, scale=scale, claim=claim, at_scale=at_scale, digest=digest(root, files)
-    )
-
-
-def digest(root: Path, files: Sequence[Path]) -> str:
-    """Of the files' bytes, one after the other."""
-    content = hashlib.sha256()
-    for file in files:
-        content.update((root / file).read_bytes())
-    return content.hexdigest()
+    digest = checksum.of_json([part.model_dump(mode="json") for part in (claim, at_scale)])
+    return Protocol(name=name, scale=scale, claim=claim, at_scale=at_scale, digest=digest)
 
 
 def _parse(path: Path, schema: type[Any]) -> Any:

@@ -20,7 +20,7 @@ from convforge.pipeline.claims.verdict import Value, decide
 # The logarithms and quantiles of other processors and versions of SciPy may differ by rounding.
 _ROUNDING = 1e-9
 # Of a comparison: what was fixed before its runs, but for the smallest effect, and what was found.
-_FIXED = ("title", "better", "than", "figure", "rule")
+_FIXED = ("title", "better", "than", "published", "figure", "rule")
 _FOUND = ("effects", "estimate", "interval", "outcome", "why")
 
 
@@ -44,11 +44,10 @@ def compared(
         InputError: an arm that is not there, or has two runs of one seed or a seed that is not the
             protocol's, or no sound smallest effect.
     """
-    names = (comparison.better, comparison.than)
-    for name in names:
-        if name not in arms:
-            raise InputError(f"there is no arm {name!r}: give {', '.join(arms)}")
-    better, than = (seed_values(arms[name].runs, comparison.figure, seeds, name) for name in names)
+    names = (comparison.better, comparison.than or "published")
+    better, than = (
+        _values_of(name, arms, comparison, seeds) for name in (comparison.better, comparison.than)
+    )
     found = decide(
         better,
         than,
@@ -63,6 +62,7 @@ def compared(
         title=comparison.title,
         better=comparison.better,
         than=comparison.than,
+        published=comparison.published,
         figure=comparison.figure,
         rule=comparison.rule,
         smallest_effect=smallest_effect,
@@ -72,6 +72,20 @@ def compared(
         outcome=found.outcome,
         why=found.why,
     )
+
+
+def _values_of(
+    name: str | None,
+    arms: Mapping[str, ArmRecord],
+    comparison: Comparison | ComparisonRecord,
+    seeds: Sequence[int],
+) -> list[Value]:
+    """Of an arm, or of what was published: the same for every seed."""
+    if name is None:
+        return [Value(comparison.published)] * len(seeds)
+    if name not in arms:
+        raise InputError(f"there is no arm {name!r}: give {', '.join(arms)}")
+    return seed_values(arms[name].runs, comparison.figure, seeds, name)
 
 
 def seed_values(
@@ -148,7 +162,6 @@ def _against_runs(result: ClaimResult, record: ComparisonRecord) -> list[str]:
 
 
 def _against_protocol(result: ClaimResult, protocol: Protocol) -> list[str]:
-    claim = protocol.claim
     stored = {
         "claim": result.claim,
         "scale": result.scale,
@@ -162,15 +175,15 @@ def _against_protocol(result: ClaimResult, protocol: Protocol) -> list[str]:
         "scale": protocol.scale,
         "digest": protocol.digest,
         "seeds": protocol.seeds,
-        "main": claim.main_comparison,
-        "comparisons": len(claim.comparisons),
+        "main": protocol.main_comparison,
+        "comparisons": len(protocol.comparisons),
     }
     wrong = [
         f"{name} is {stored[name]!r}, the protocol's is {fixed[name]!r}"
         for name in fixed
         if stored[name] != fixed[name]
     ]
-    pairs = zip(result.comparisons, claim.comparisons, strict=False)
+    pairs = zip(result.comparisons, protocol.comparisons, strict=False)
     for number, (record, comparison) in enumerate(pairs):
         smallest = comparison.smallest(protocol.scale)
         if record.smallest_effect != smallest:

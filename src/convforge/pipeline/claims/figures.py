@@ -79,7 +79,7 @@ class Curves:
             middle = (epoch + 0.5) * steps_per_epoch
             if error <= target:
                 share = (before - target) / (before - error) if before > error else 1.0
-                return at + share * (middle - at), True
+                return at + max(share, 0.0) * (middle - at), True
             before, at = error, middle
         return float(steps_per_epoch * len(self.training)), False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 from convforge.pipeline.claims.claim import Protocol, files_of
@@ -12,7 +13,13 @@ from convforge.pipeline.claims.comparison import compared
 from convforge.pipeline.claims.figures import FIGURES, Curves, figures_of
 from convforge.pipeline.claims.jobs import TUNING_SEED, ClaimJob, ClaimJobs
 from convforge.pipeline.claims.machine import hardware, versions
-from convforge.pipeline.claims.result import ArmRecord, ClaimResult, ProtocolRecord, RunRecord
+from convforge.pipeline.claims.result import (
+    ArmRecord,
+    ClaimResult,
+    FigureRecord,
+    ProtocolRecord,
+    RunRecord,
+)
 from convforge.pipeline.composition import compose_config, read_params, settings_of
 from convforge.pipeline.data.manifest import Manifest
 from convforge.pipeline.run_folder import RunFolder
@@ -95,31 +102,37 @@ def chosen_rates(
 
 
 def largest_rates(runs: Sequence[RunRecord], seeds: Sequence[int]) -> list[RunRecord]:
-    """For each seed, the largest learning rate whose run has reached the target."""
+    """For each seed, the largest learning rate whose run has reached the target.
+
+    The largest of those tried is that or more. A seed of which none has reached it has failed.
+    """
+    end = max(run.rate for run in runs if run.rate is not None)
     found = []
     for seed in seeds:
         own = [run for run in runs if run.seed == seed]
-        good = [
+        rates = [
             run.rate
             for run in own
-            if run.status == "FINISHED" and "steps_to_target" not in run.not_reached
+            if run.rate is not None
+            and run.status == "FINISHED"
+            and "steps_to_target" not in run.not_reached
         ]
-        rates = [rate for rate in good if rate is not None]
+        largest = max(rates, default=None)
         found.append(
             RunRecord(
                 seed=seed,
                 rate=None,
-                status="FINISHED" if rates else "FAILED",
-                figures={"largest_rate": max(rates)} if rates else {},
+                status="FAILED" if largest is None else "FINISHED",
+                figures={} if largest is None else {"largest_rate": largest},
+                not_reached=["largest_rate"] if largest == end else [],
                 seconds=sum(run.seconds or 0.0 for run in own),
-                why=None if rates else "no learning rate reaches the target",
+                why="no learning rate reaches the target" if largest is None else None,
             )
         )
     return found
 
 
 def result_of(
-    protocol: Protocol,
     jobs: ClaimJobs,
     folder: Path,
     root: Path,
@@ -133,7 +146,6 @@ def result_of(
     """The result of the runs below `folder`.
 
     Args:
-        protocol: of them.
         jobs: that were run.
         folder: of the sweep.
         root: the project's folder.
@@ -143,7 +155,7 @@ def result_of(
         backend: of Keras, that trained them.
         wall_seconds: that it took.
     """
-    claim = protocol.claim
+    protocol, claim = jobs.protocol, jobs.protocol.claim
     tuning = _by_arm(jobs.tuning, folder, protocol, data)
     chosen = rates_of(protocol, tuning)
     runs = _by_arm(jobs.compared(chosen), folder, protocol, data)
@@ -153,12 +165,7 @@ def result_of(
         arm: _arm(arm, protocol, root, data, chosen.get(arm), tuning[arm], runs[arm])
         for arm in protocol.arms
     }
-    figures = {
-        comparison.figure: FIGURES[comparison.figure].model_copy(
-            update={"resolution": _resolution(comparison.figure, data)}
-        )
-        for comparison in protocol.comparisons
-    }
+    figures = {each.figure: figure_of(each.figure, protocol, data) for each in protocol.comparisons}
     comparisons = [
         compared(arms, each, each.smallest(protocol.scale), figures[each.figure], protocol.seeds)
         for each in protocol.comparisons
@@ -254,10 +261,17 @@ def _arm(
     )
 
 
-def _resolution(figure: str, data: Manifest) -> float | None:
-    """The smallest step of a figure that is a share of images, in percent."""
-    if figure in ("test_error", "gap"):
-        return 100 / data.splits["test"].examples
-    if figure == "validation_error":
-        return 100 / data.splits["validation"].examples
-    return None
+def figure_of(name: str, protocol: Protocol, data: Manifest) -> FigureRecord:
+    """A figure, with the steps that it has on this data."""
+    counted = {"test_error": "test", "gap": "test", "validation_error": "validation"}
+    counted["training_error"] = "train"
+    known: dict[str, float] = {}
+    if name in counted:
+        known["resolution"] = 100 / data.splits[counted[name]].examples
+    elif name == "largest_rate":
+        known["step_factor"] = max(
+            larger / smaller for smaller, larger in pairwise(sorted(protocol.rates))
+        )
+    else:  # Interpolated between epochs.
+        known["resolution"] = 0.0
+    return FIGURES[name].model_copy(update=known)

@@ -80,7 +80,8 @@ class ComparisonRecord(_Record):
     Args:
         title: the claim in one line.
         better: the arm that the lecture says does better.
-        than: the arm that it is compared with.
+        than: the arm that it is compared with; null where that is a published figure.
+        published: that figure.
         figure: that decides.
         rule: difference, ratio or equivalence.
         smallest_effect: that counts.
@@ -94,7 +95,8 @@ class ComparisonRecord(_Record):
 
     title: str
     better: str
-    than: str
+    than: str | None
+    published: float | None = None
     figure: str
     rule: Rule
     smallest_effect: float
@@ -130,7 +132,7 @@ class ProtocolRecord(_Record):
     Args:
         commit: of Git, that has both files as they were used; null outside Git.
         files: the claim's and the scale's.
-        digest: of their bytes.
+        digest: of what they say.
         seeds: of the compared runs.
         rates: that each arm was tuned over.
         tuned_by: the figure that chose; null where nothing was chosen.

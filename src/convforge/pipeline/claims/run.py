@@ -17,13 +17,12 @@ from convforge.pipeline.claims.claim import FOLDER as PROTOCOLS
 from convforge.pipeline.claims.claim import files_of, read_protocol
 from convforge.pipeline.claims.jobs import ClaimJob, ClaimJobs
 from convforge.pipeline.claims.records import rates_of, result_of, tuning_records
-from convforge.pipeline.claims.result import result_path
+from convforge.pipeline.claims.result import ClaimResult, result_path
 from convforge.pipeline.composition import compose_config, hydra_config, is_hydras, settings_of
 from convforge.pipeline.data.manifest import Manifest
 from convforge.pipeline.pluralize import pluralize
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.project import project_root
-from convforge.pipeline.settings.data import DataSettings
 from convforge.pipeline.settings.tracking import MLflowTracking
 from convforge.pipeline.stages.preprocess import prepared
 from convforge.pipeline.sweeps.jobs import run_sweep
@@ -57,44 +56,44 @@ def run_claim(
     root = project_root()
     protocol = read_protocol(root, name, scale)
     _refuse_changes(overrides, name)
-    settings = settings_of(
-        compose_config(root, [item for item in overrides if not is_hydras(item)])
-    )
-    jobs = ClaimJobs(protocol, isinstance(settings.tracking, MLflowTracking))
+    jobs = ClaimJobs(protocol, _is_tracked(root, overrides))
     commit, why_not = _committed(root, files_of(name, scale))
     compare = not tune_only and why_not is None
     plan = _plan(jobs, overrides, compare=compare)
-    progress.say(f"{name}, {scale}: {pluralize(plan.count, 'run')} of {len(protocol.arms)} arms")
+    arms = pluralize(len(protocol.arms), "arm")
+    progress.say(f"{name}, {scale}: {pluralize(plan.count, 'run')} of {arms}")
     start = time.monotonic()
 
     def write(folder: Path) -> None:
-        if not compare:
-            return
-        probe = settings_of(
-            compose_config(root, [*protocol.overrides(jobs.probes[0].arm), *_data(overrides)])
-        )
         result = result_of(
-            protocol,
             jobs,
             folder,
             root,
             commit=commit,
             command=plan.command,
-            data=_manifest(probe.data, root, progress),
+            data=_manifest(jobs, overrides, root, progress),
             backend=os.environ.get("KERAS_BACKEND") or "tensorflow",
             wall_seconds=time.monotonic() - start,
         )
         path = result_path(root, name, scale)
         result.write(path)
-        for comparison in result.comparisons:
-            progress.say(f"{comparison.title}: {comparison.outcome}")
-        for failure in result.failed:
-            progress.say(f"failed: {failure}")
+        for line in _summary(result):
+            progress.say(line)
         progress.say(f"result: {path}")
 
-    run_sweep(plan, hydra_config(root, plan.overrides), root, progress, write)
+    after = write if compare else _nothing
+    run_sweep(plan, hydra_config(root, plan.overrides), root, progress, after)
     if why_not is not None and not tune_only:
         progress.warn(f"{why_not}: commit it, then the same command goes on with the test images")
+
+
+def _nothing(folder: Path) -> None:
+    """Without test images there is no result."""
+
+
+def _summary(result: ClaimResult) -> list[str]:
+    lines = [f"{comparison.title}: {comparison.outcome}" for comparison in result.comparisons]
+    return lines + [f"failed: {failure}" for failure in result.failed]
 
 
 def train_arms(
@@ -123,14 +122,10 @@ def train_arms(
     root = project_root()
     jobs = ClaimJobs(read_protocol(root, name, scale), tracked)
     _launch(jobs.tuning, overrides, launcher)
-    if not compare:
-        return
-    settings = settings_of(
-        compose_config(root, [*jobs.protocol.overrides(jobs.probes[0].arm), *_data(overrides)])
-    )
-    manifest = _manifest(settings.data, root, progress_of_sweep())
-    chosen = rates_of(jobs.protocol, tuning_records(jobs, folder, manifest))
-    _launch(jobs.compared(chosen), overrides, launcher)
+    if compare:
+        manifest = _manifest(jobs, overrides, root, progress_of_sweep())
+        chosen = rates_of(jobs.protocol, tuning_records(jobs, folder, manifest))
+        _launch(jobs.compared(chosen), overrides, launcher)
 
 
 def _launch(jobs: Sequence[ClaimJob], overrides: Sequence[str], launcher: Launcher) -> None:
@@ -169,12 +164,18 @@ def _plan(jobs: ClaimJobs, overrides: Sequence[str], *, compare: bool) -> SweepP
     )
 
 
-def _data(overrides: Sequence[str]) -> list[str]:
-    return [item for item in overrides if key_of(item) == "data.path"]
+def _manifest(
+    jobs: ClaimJobs, overrides: Sequence[str], root: Path, progress: Progress
+) -> Manifest:
+    """Of the data that the runs see, prepared."""
+    config = [*jobs.probes[0].overrides, *overrides]
+    settings = settings_of(compose_config(root, [item for item in config if not is_hydras(item)]))
+    return Manifest.read(prepared(settings.data, root, progress))
 
 
-def _manifest(settings: DataSettings, root: Path, progress: Progress) -> Manifest:
-    return Manifest.read(prepared(settings, root, progress))
+def _is_tracked(root: Path, overrides: Sequence[str]) -> bool:
+    config = compose_config(root, [item for item in overrides if not is_hydras(item)])
+    return isinstance(settings_of(config).tracking, MLflowTracking)
 
 
 def _refuse_changes(overrides: Sequence[str], name: str) -> None:
