@@ -1,11 +1,13 @@
-"""Runs of one group, and each alone: `python train_together.py FOLDER DATA mapped|turns|alone`.
+"""Runs of one group, and each alone: `train_together.py FOLDER DATA mapped|turns|alone [BYTES]`.
 
-FOLDER holds the configs 0.yaml, 1.yaml, …; run k is left in FOLDER/MODE/k, and what has ended it in
-FOLDER/MODE/k.txt.
+FOLDER holds the configs 0.yaml, 1.yaml, …; run k is left in FOLDER/MODE/k, what has ended it in
+FOLDER/MODE/k.txt, and what the group has said in FOLDER/MODE/said.txt. With BYTES the process may
+take no more than these besides what it has when the group's program is compiled.
 """
 
 from __future__ import annotations
 
+import resource
 import sys
 from functools import partial
 from pathlib import Path
@@ -22,7 +24,7 @@ from convforge.pipeline.training.run_group import run_together
 QUIET = Progress(Verbosity.QUIET)
 
 
-def main(folder: Path, data: Path, mode: str) -> None:
+def main(folder: Path, data: Path, mode: str, more_bytes: int | None = None) -> None:
     def run(settings: Settings, out: Path, grouped: Any = None) -> None:
         train(settings, data, out, folder, QUIET, grouped=grouped)
 
@@ -33,7 +35,16 @@ def main(folder: Path, data: Path, mode: str) -> None:
         for each in runs:
             each()
         return
-    done = run_together(runs, stop=StopRequest(), mapped=mode == "mapped", say=QUIET.say)
+
+    def say(line: str) -> None:
+        with (folder / mode / "said.txt").open("a") as said:
+            said.write(f"{line}\n")
+        if more_bytes is not None and "in one program" in line:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            most = pages * resource.getpagesize() + more_bytes
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+    done = run_together(runs, stop=StopRequest(), mapped=mode == "mapped", say=say)
     for path, result in zip(configs, done, strict=True):
         if result is not None and not isinstance(result, DivergenceError):
             raise result
@@ -41,4 +52,4 @@ def main(folder: Path, data: Path, mode: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], *map(int, sys.argv[4:]))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +25,11 @@ from convforge.augment import centre_window
 from convforge.augment.settings import Size
 from convforge.errors import InputError
 from convforge.pipeline.training.augmentation_placement import EPOCH, INDEX, StepAugmented
-from convforge.pipeline.training.feed import Feed
 from convforge.pipeline.training.resume.checkpoints import Position
+
+if TYPE_CHECKING:
+    # It brings TensorFlow, which an accelerator need not have.
+    from convforge.pipeline.training.feed import Feed
 
 # Of a chunk: long enough that the host's turn between two is not felt, short enough for Ctrl-C.
 _SECONDS_A_CHUNK = 0.5

@@ -7,14 +7,18 @@ nothing to the steps, as how often a checkpoint is saved.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from convforge.augment.settings import METHODS, Augmentation
 from convforge.models.specs import DropoutSpec
 from convforge.pipeline.settings.optimization import (
+    AdamSettings,
     AdamWSettings,
     ConstantSchedule,
     MomentumSGDSettings,
+    OptimizerSettings,
+    RMSpropSettings,
 )
 from convforge.pipeline.settings.run import Settings
 
@@ -35,24 +39,36 @@ _OF_THE_HOST = (
 def run_numbers(settings: Settings) -> dict[str, float]:
     """The numbers of a run that its program takes as inputs, by their keys in the config.
 
-    They are the seed, ε (of a constant schedule it is in the optimizer's state), α and β of our
-    optimizer, β of AdamW, and the rates of dropout. The strengths of the augmentation are inputs
-    too, as `strengths_of` gives them.
+    They are the seed, ε (of a constant schedule it is in the optimizer's state), the optimizer's
+    own numbers, the bound on the gradient, and the rates of dropout. The strengths of the
+    augmentation are inputs too, as `strengths_of` gives them.
     """
-    optimizer = settings.optimizer
     numbers: dict[str, float] = {"seed": settings.seed}
     if not isinstance(settings.schedule, ConstantSchedule):
-        numbers["optimizer.learning_rate"] = optimizer.learning_rate
-    if isinstance(optimizer, MomentumSGDSettings):
-        if optimizer.momentum:
-            numbers["optimizer.momentum"] = optimizer.momentum
-        numbers["optimizer.weight_decay"] = optimizer.weight_decay
-    if isinstance(optimizer, AdamWSettings):
-        numbers["optimizer.weight_decay"] = optimizer.weight_decay
+        numbers["optimizer.learning_rate"] = settings.optimizer.learning_rate
+    for name in _of_optimizer(settings.optimizer):
+        numbers[f"optimizer.{name}"] = getattr(settings.optimizer, name)
     for name, spec in settings.model.layers.items():
         if isinstance(spec, DropoutSpec) and spec.rate:
             numbers[f"model.layers.{name}.rate"] = spec.rate
     return numbers
+
+
+def _of_optimizer(optimizer: OptimizerSettings) -> Iterator[str]:
+    """The names of the optimizer's numbers but ε, and of its bound on the gradient."""
+    if isinstance(optimizer, MomentumSGDSettings):
+        if optimizer.momentum:
+            yield "momentum"
+        yield "weight_decay"
+    if isinstance(optimizer, AdamWSettings):
+        yield "weight_decay"
+    if isinstance(optimizer, AdamSettings):
+        yield from ("beta_1", "beta_2", "epsilon")
+    if isinstance(optimizer, RMSpropSettings):
+        yield from ("rho", "epsilon")
+    for bound in ("clip_value", "clip_norm", "clip_global_norm"):
+        if getattr(optimizer, bound) is not None:
+            yield bound
 
 
 def program_key(settings: Settings) -> str:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -31,9 +31,13 @@ from convforge.pipeline.training.device_feed import (
     load,
     state_of,
 )
-from convforge.pipeline.training.feed import Feed
+from convforge.pipeline.training.out_of_memory import is_lack_of_memory
 from convforge.pipeline.training.run_group import TEST, TRAIN, GroupedRun, Request, RunGroup
 from convforge.pipeline.training.traced_numbers import numbers_of, traced_numbers
+
+if TYPE_CHECKING:
+    # It brings TensorFlow, which an accelerator need not have.
+    from convforge.pipeline.training.feed import Feed
 
 # Of the device's memory, what data, states, gradients and activations may take.
 _SHARE_OF_MEMORY = 0.9
@@ -54,7 +58,9 @@ class SharedProgram:
         self._group = group
         self._steps = Steps(model, feed.settings.augment.size)
         mapped = jax.default_backend() != "cpu" if group.mapped is None else group.mapped
-        self._way: _Mapped | _InTurns = _Mapped(group.count) if mapped else _InTurns()
+        self._way: _Mapped | _InTurns = (
+            _Mapped(group.count) if mapped else _InTurns(os.cpu_count() or 1)
+        )
         self._said = False
         self._pace = Pace()
         self._splits: dict[str, Split] = {}
@@ -73,10 +79,8 @@ class SharedProgram:
         count = self._pace.steps(len(given["places"]) - first)
         where = [np.int32(each) for each in (given["epoch"], first, count)]
         runs = [_Run.of(request) for request in requests]
-        program = self._program(self._train_one, runs[0], data, where)
-        start = time.monotonic()
-        answers = self._way.run(program, runs, data, where)
-        self._pace.took(count, time.monotonic() - start)
+        answers, seconds = self._answers(self._train_one, runs, data, where)
+        self._pace.took(count, seconds)
         return [
             ({name: values[:count] for name, values in logs.items()}, state)
             for logs, state in answers
@@ -86,8 +90,7 @@ class SharedProgram:
         """The figures of runs over the same batches, and the states of their metrics."""
         data = requests[0].arguments["data"]
         runs = [_Run.of(request) for request in requests]
-        program = self._program(self._test_one, runs[0], data, [])
-        answers = self._way.run(program, runs, data, [])
+        answers, _ = self._answers(self._test_one, runs, data, [])
         return [
             ({name: float(value) for name, value in logs.items()}, metrics)
             for logs, metrics in answers
@@ -102,6 +105,29 @@ class SharedProgram:
     def _test_one(self, state: State, numbers: Mapping[str, Any], data: Split, places: Any) -> Any:
         return self._steps.test(state, data, places)
 
+    def _answers(
+        self, one: Callable[..., Any], runs: Sequence[_Run], data: Split, where: list[Any]
+    ) -> tuple[list[Any], float]:
+        """What the program of `one` answers to `runs`, and the seconds without its compilation.
+
+        Where the device has not the memory, half as many go through a step at once from now on: how
+        much is free, and what the kernels take besides, is known to nobody beforehand.
+        """
+        while True:
+            try:
+                program = self._program(one, runs[0], data, where)
+                start = time.monotonic()
+                answers = self._way.run(program, runs, data, where)
+                return answers, time.monotonic() - start
+            except Exception as error:
+                fewer = self._way.halved()
+                if fewer is None or not is_lack_of_memory(error):
+                    raise
+            self._way = fewer
+            # They hold memory, too.
+            self._programs.clear()
+            self._group.say(f"not enough memory: {fewer.told} from now on")
+
     def _program(self, one: Callable[..., Any], run: _Run, data: Split, where: list[Any]) -> Any:
         """The compiled program for batches such as those of `run`."""
         while True:
@@ -111,30 +137,32 @@ class SharedProgram:
                 lowered = jax.jit(self._way.program(one, len(where))).lower(*arguments)
                 # Not left to `jit`: building a model clears what that has kept.
                 self._programs[key] = lowered.compile()
-                if not self._fits(self._programs[key], run, data):
-                    self._way = _Mapped(-(-self._way.at_once // 2))
-                    continue
-            return self._programs[key]
+            fewer = self._way.halved()
+            if fewer is None or self._fits(self._programs[key], run, data):
+                self._say(self._programs[key], data)
+                return self._programs[key]
+            self._way = fewer
 
     def _fits(self, program: Any, run: _Run, data: Split) -> bool:
-        """Whether the device has the memory; says once what a run takes."""
-        sizes = program.memory_analysis()
-        if sizes is None:
-            return True
-        of_data, at_once = _bytes(data), self._way.at_once
-        whole = sizes.argument_size_in_bytes + sizes.output_size_in_bytes
-        of_runs = whole + sizes.temp_size_in_bytes - of_data
+        """Whether the device has the memory, as far as is known beforehand."""
         there = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-        taken = of_data + of_runs + (self._group.count - at_once) * _bytes(run.state)
-        if there and taken > _SHARE_OF_MEMORY * there and at_once > 1:
-            return False
-        if not self._said:
-            self._said = True
-            self._group.say(
-                f"{pluralize(self._group.count, 'run')} in one program, {self._way.told}: "
-                f"{byte_size(of_runs // at_once)} of memory each"
-            )
-        return True
+        of_program = _bytes_besides(data, program)
+        if there is None or of_program is None:
+            return True
+        waiting = max(0, self._group.count - self._way.at_once * self._way.programs)
+        taken = of_program * self._way.programs + waiting * _bytes(run.state) + _bytes(data)
+        return bool(taken <= _SHARE_OF_MEMORY * there)
+
+    def _say(self, program: Any, data: Split) -> None:
+        """Say once what a run takes."""
+        of_program = _bytes_besides(data, program)
+        if self._said or of_program is None:
+            return
+        self._said = True
+        self._group.say(
+            f"{pluralize(self._group.count, 'run')} in one program, {self._way.told}: "
+            f"{byte_size(of_program // self._way.at_once)} of memory each"
+        )
 
 
 @dataclass(frozen=True)
@@ -152,10 +180,21 @@ class _Run:
 
 
 class _InTurns:
-    """A program of one run, for each of them: as many at a time as there are cores."""
+    """A program of one run, for each of them.
+
+    Args:
+        programs: how many at a time.
+    """
 
     at_once = 1
-    told = "in turns"
+
+    def __init__(self, programs: int) -> None:
+        self.programs = programs
+        self.told = f"in turns of {programs}"
+
+    def halved(self) -> _InTurns | None:
+        """The way with half as many at a time; None where there is only one."""
+        return _InTurns(-(-self.programs // 2)) if self.programs > 1 else None
 
     def program(self, one: Callable[..., Any], shared: int) -> Callable[..., Any]:
         return one
@@ -172,7 +211,7 @@ class _InTurns:
             return jax.device_get(logs), state
 
         # The steps of a small net leave cores idle, too.
-        with ThreadPoolExecutor(os.cpu_count()) as cores:
+        with ThreadPoolExecutor(self.programs) as cores:
             return list(cores.map(answer, runs))
 
 
@@ -183,9 +222,15 @@ class _Mapped:
         at_once: how many.
     """
 
+    programs = 1
+
     def __init__(self, at_once: int) -> None:
         self.at_once = at_once
         self.told = f"{at_once} at once"
+
+    def halved(self) -> _Mapped | None:
+        """The way with half as many at once; None where there is only one."""
+        return _Mapped(-(-self.at_once // 2)) if self.at_once > 1 else None
 
     def program(self, one: Callable[..., Any], shared: int) -> Callable[..., Any]:
         """`one` for lists of states, numbers and places; the data and the rest are shared."""
@@ -243,6 +288,15 @@ def _part(tree: Any, number: int) -> Any:
 
 def _bytes(tree: Any) -> int:
     return sum(int(each.nbytes) for each in jax.tree.leaves(tree))
+
+
+def _bytes_besides(data: Split, program: Any) -> int | None:
+    """What a compiled program takes besides the data; None where the device does not say."""
+    sizes = program.memory_analysis()
+    if sizes is None:
+        return None
+    whole = sizes.argument_size_in_bytes + sizes.output_size_in_bytes
+    return int(whole + sizes.temp_size_in_bytes - _bytes(data))
 
 
 class GroupedProgram:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import keras
@@ -17,20 +17,48 @@ from convforge.augment.parameters import strengths_of
 from convforge.optimizers import MomentumSGD
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.training.augmentation_placement import StepAugmented
-from convforge.pipeline.training.feed import Feed
 from convforge.pipeline.training.optimization import learning_rate
 from convforge.pipeline.training.run_numbers import run_numbers
+
+if TYPE_CHECKING:
+    # It brings TensorFlow, which an accelerator need not have.
+    from convforge.pipeline.training.feed import Feed
+
+# What the averages of Adam and RMSprop keep of themselves.
+_AVERAGES = ("optimizer.beta_1", "optimizer.beta_2", "optimizer.rho")
 
 
 def numbers_of(model: keras.Model, settings: Settings) -> dict[str, Any]:
     """The numbers of the run that `model` was built for: arrays, as its program takes them."""
-    numbers: dict[str, Any] = {
-        key: np.asarray(number, np.int32 if key == "seed" else np.float32)
-        for key, number in run_numbers(settings).items()
-    }
+    numbers = {key: _array(key, number) for key, number in run_numbers(settings).items()}
     if isinstance(model, StepAugmented):
         numbers["augment"] = strengths_of(model.augmentation)
     return numbers
+
+
+def _array(key: str, number: float) -> Any:
+    if key in _AVERAGES:
+        # 1 − 0.999 of 32 bits has five digits; of 64 it has all that 32 can hold.
+        return np.asarray([number, 1.0 - number], np.float32)
+    return np.asarray(number, np.int32 if key == "seed" else np.float32)
+
+
+class _Share:
+    """What an average keeps at each step, traced, with what is left of 1.
+
+    Args:
+        kept_and_rest: an array of two.
+    """
+
+    def __init__(self, kept_and_rest: Any) -> None:
+        self._kept, self._rest = kept_and_rest
+
+    def __jax_array__(self) -> Any:
+        return self._kept
+
+    def __rsub__(self, whole: float) -> Any:
+        assert whole == 1
+        return self._rest
 
 
 @contextmanager
@@ -70,8 +98,10 @@ def _replaced(
             yield optimizer, "_learning_rate", schedule
         case ["optimizer", "weight_decay"] if isinstance(optimizer, MomentumSGD):
             yield optimizer, "coupled_decay", number
+        case ["optimizer", "clip_value" | "clip_norm" | "clip_global_norm" as bound]:
+            yield optimizer, "_clip_gradients", _clipping(bound, number)
         case ["optimizer", name]:
-            yield optimizer, name, number
+            yield optimizer, name, _Share(number) if key in _AVERAGES else number
         case ["model", "layers", name, "rate"]:
             layer = _layer(model, name)
             yield layer, "call", _dropout(layer, number)
@@ -110,3 +140,27 @@ def _dropout(layer: keras.layers.Dropout, rate: Any) -> Callable[..., Any]:
         return jax.numpy.where(kept, inputs / share, jax.numpy.zeros_like(inputs))
 
     return call
+
+
+def _clipping(bound: str, most: Any) -> Callable[[list[Any]], list[Any]]:
+    """What Keras' `_clip_gradients` computes, which compares the bound with 0 first.
+
+    Args:
+        bound: which one, as the config calls it.
+        most: its value.
+    """
+    ops = keras.ops
+
+    def shortened(gradients: list[Any]) -> list[Any]:
+        length = ops.sqrt(sum(ops.sum(ops.square(each)) for each in gradients))
+        # No number where the length is not finite, as Keras' for all gradients together.
+        scale = ops.minimum(1.0, most / length) + (length - length)
+        return [each * scale for each in gradients]
+
+    match bound:
+        case "clip_value":
+            return lambda gradients: [ops.clip(each, -most, most) for each in gradients]
+        case "clip_norm":
+            return lambda gradients: [shortened([each])[0] for each in gradients]
+        case _:
+            return shortened
