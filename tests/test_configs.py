@@ -24,7 +24,7 @@ from convforge.pipeline.stages.train import train
 
 QUIET = Progress(Verbosity.QUIET)
 CONF = Path(__file__).parents[1] / "conf"
-# No parts of the config are Hydra's own group, tests/test_launchers.py, and the claims, tests/claims/.
+# No parts of the config: Hydra's own, tests/test_launchers.py, and the claims, tests/claims/.
 GROUPS = sorted(
     folder.name
     for folder in CONF.iterdir()
