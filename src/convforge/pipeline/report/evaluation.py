@@ -64,19 +64,8 @@ def describe_classes(
         return figures, []
     pictures = [folder.path / "confusion.png"]
     draw_confusion(confusion_matrix(labels, predicted, len(classes)), classes, pictures[0])
+    pictures += draw_surest_errors(tested, classes, folder.path / "worst_errors.png")
     worst = surest_errors(labels, probabilities)
-    pictures += draw_worst(
-        tested.images[worst[:MOST_ERRORS]],
-        [
-            _likely("says", classes[predicted[i]], probabilities[i, predicted[i]])
-            + "\n"
-            + _likely("is", classes[labels[i]], given[i])
-            for i in worst[:MOST_ERRORS]
-        ],
-        folder.path / "worst_errors.png",
-        title=f"{pluralize(len(worst), 'error')} of {pluralize(len(labels), 'test image')}",
-        note="the surest first: what the net says and what it is, each with its probability",
-    )
 
     def question(i: int, *asked: int) -> Question:
         truth = f"is {shortened(classes[labels[i]], SMALL, CAPTION_ROOM - 15)}"
@@ -98,6 +87,30 @@ def describe_classes(
     )
     pictures += _draw_grad_cams(predictor, sections, folder)
     return figures, pictures
+
+
+def draw_surest_errors(tested: Tested, classes: Sequence[str], path: Path) -> list[Path]:
+    """The images that the net was most wrong about, as a PNG at `path`; none for none.
+
+    Returns:
+        The files written.
+    """
+    probabilities, labels = probabilities_of(tested.outputs), tested.labels
+    worst = surest_errors(labels, probabilities)
+    shown = worst[:MOST_ERRORS]
+    predicted = probabilities.argmax(axis=1)
+    return draw_worst(
+        tested.images[shown],
+        [
+            _likely("says", classes[predicted[i]], probabilities[i, predicted[i]])
+            + "\n"
+            + _likely("is", classes[labels[i]], probabilities[i, labels[i]])
+            for i in shown
+        ],
+        path,
+        title=f"{pluralize(len(worst), 'error')} of {pluralize(len(labels), 'test image')}",
+        note="the surest first: what the net says and what it is, each with its probability",
+    )
 
 
 def surest_errors(
