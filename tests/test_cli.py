@@ -38,6 +38,7 @@ COMMANDS = (
     "predict",
     "register",
     "export",
+    "report",
     "summary",
     "ui",
 )

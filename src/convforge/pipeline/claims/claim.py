@@ -254,6 +254,19 @@ def claim_names(root: Path) -> list[str]:
     return sorted(path.stem for path in (root / FOLDER).glob("*.yaml"))
 
 
+def planned_claims(root: Path) -> dict[ScaleName, list[str]]:
+    """The claims that are meant for each scale.
+
+    Raises:
+        InputError: a wrong key or value in a claim's file.
+    """
+    claims = {name: _parse(root / FOLDER / f"{name}.yaml", Claim) for name in claim_names(root)}
+    return {
+        scale: [name for name, claim in claims.items() if scale in claim.scales]
+        for scale in SCALE_NAMES
+    }
+
+
 def files_of(name: str, scale: str) -> list[Path]:
     """The files that a protocol stands in, from the project's folder."""
     return [FOLDER / f"{name}.yaml", SCALES / f"{scale}.yaml"]

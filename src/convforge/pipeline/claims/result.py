@@ -215,7 +215,19 @@ def read_result(path: Path) -> ClaimResult:
         raise InputError(f"{path} is no result of a claim: {str(error).splitlines()[0]}") from error
 
 
-def read_results(root: Path) -> list[ClaimResult]:
-    """All results that there are, by claim, the larger scale first."""
-    paths = sorted((root / FOLDER).glob(f"*/*/{_FILE}"))
-    return [read_result(path) for path in paths]
+def read_results(folder: Path) -> list[ClaimResult]:
+    """All results that there are, by claim and scale.
+
+    Args:
+        folder: of the results, `FOLDER` in the project's.
+
+    Raises:
+        InputError: a file that is no result, or lies where another claim's or scale's belongs.
+    """
+    results = []
+    for path in sorted(folder.glob(f"*/*/{_FILE}")):
+        result = read_result(path)
+        if (result.claim, result.scale) != (path.parts[-3], path.parts[-2]):
+            raise InputError(f"{path} is the result of claim {result.claim}, scale={result.scale}")
+        results.append(result)
+    return results
