@@ -8,6 +8,8 @@ import numpy as np
 
 from convforge.pipeline.claims.claim import Comparison, Rule, ScaleName
 from convforge.pipeline.claims.comparison import compared
+from convforge.pipeline.claims.figures import FIGURES
+from convforge.pipeline.claims.records import largest_rates
 from convforge.pipeline.claims.result import (
     ArmRecord,
     ClaimResult,
@@ -16,14 +18,8 @@ from convforge.pipeline.claims.result import (
     RunRecord,
 )
 
-FIGURES = {
-    "test_error": FigureRecord(title="test error", unit="%", resolution=0.1),
-    "validation_error": FigureRecord(title="validation error", unit="%", resolution=0.1),
-    "epochs_to_target": FigureRecord(
-        title="epochs to 25 % training error", unit="epochs", resolution=1.0
-    ),
-}
 RATES = [0.003, 0.01, 0.03, 0.1]
+_CHOSEN = 0.03
 
 
 @dataclass(frozen=True)
@@ -36,6 +32,7 @@ class Drawn:
         arms: by name.
         compared: better arm, other arm, figure, rule, smallest effect, title.
         failed: arms whose last seed diverged.
+        all_rates: whether every seed has every learning rate, and these are compared.
     """
 
     name: str
@@ -43,6 +40,7 @@ class Drawn:
     arms: dict[str, tuple[str, float, float]]
     compared: list[tuple[str, str, str, Rule, float, str]]
     failed: list[str] = field(default_factory=list)
+    all_rates: bool = False
 
 
 CLAIMS = [
@@ -57,9 +55,9 @@ CLAIMS = [
             "maxout": ("Maxout of two pieces, at equally many parameters", 0.9, 4.1),
         },
         [
-            ("relu", "tanh", "epochs_to_target", "ratio", 1.5, "ReLU reaches 25 % before tanh"),
-            ("tanh", "sigmoid", "epochs_to_target", "ratio", 1.5, "tanh before sigmoid"),
-            ("prelu", "relu", "epochs_to_target", "ratio", 1.2, "PReLU before ReLU"),
+            ("relu", "tanh", "steps_to_target", "ratio", 1.5, "ReLU reaches 25 % before tanh"),
+            ("tanh", "sigmoid", "steps_to_target", "ratio", 1.5, "tanh before sigmoid"),
+            ("prelu", "relu", "steps_to_target", "ratio", 1.2, "PReLU before ReLU"),
         ],
     ),
     Drawn(
@@ -90,6 +88,13 @@ CLAIMS = [
         [("dropout", "none", "test_error", "difference", 0.5, "with dropout it errs less")],
         failed=["none"],
     ),
+    Drawn(
+        "batch_normalisation",
+        "Batch normalisation allows larger rates",
+        {"normalised": ("with batch normalisation", 0.5, 5.0), "plain": ("without", 0.05, 6.0)},
+        [("normalised", "plain", "largest_rate", "ratio", 2.0, "it learns with larger rates")],
+        all_rates=True,
+    ),
 ]
 
 
@@ -100,31 +105,56 @@ def drawn_results(
     return [_result(drawn, scale, seeds, epochs) for drawn in CLAIMS[:claims]]
 
 
+def _runs(
+    random: np.random.Generator, drawn: Drawn, name: str, seeds: int, epochs: int
+) -> tuple[list[RunRecord], list[RunRecord]]:
+    """Those that tune, of which the largest learning rate fails, and those that are compared."""
+    _, speed, end = drawn.arms[name]
+    tuning = [
+        RunRecord(seed=seed, rate=rate, status="FAILED", why="the loss is nan at step 7")
+        if rate == RATES[-1]
+        else _run(
+            random, seed, rate, speed * rate / _CHOSEN, end + 20 * abs(rate - _CHOSEN), epochs
+        )
+        for seed in (range(seeds) if drawn.all_rates else [1000])
+        for rate in RATES
+    ]
+    if drawn.all_rates:
+        return tuning, largest_rates(tuning, range(seeds))
+    runs = [_run(random, seed, _CHOSEN, speed, end, epochs) for seed in range(seeds)]
+    if name in drawn.failed:
+        why = "the loss is <inf> | at step 12"
+        runs[-1] = RunRecord(seed=seeds - 1, rate=_CHOSEN, status="FAILED", why=why)
+    return tuning, runs
+
+
+def _figures() -> dict[str, FigureRecord]:
+    steps = {
+        "test_error": 0.1,
+        "validation_error": 0.1,
+        "steps_to_target": 0.0,
+        "largest_rate": 0.0,
+    }
+    return {
+        name: FIGURES[name].model_copy(update={"resolution": step}) for name, step in steps.items()
+    }
+
+
 def _result(drawn: Drawn, scale: ScaleName, seeds: int, epochs: int) -> ClaimResult:
     random = np.random.default_rng([ord(letter) for letter in drawn.name + scale])
-    arms = {}
-    for name, (title, speed, end) in drawn.arms.items():
-        runs = [_run(random, seed, 0.03, speed, end, epochs) for seed in range(seeds)]
-        tuning = [
-            _run(random, 100, rate, speed * rate / 0.03, end + 20 * abs(rate - 0.03), epochs)
-            for rate in RATES[:-1]
-        ]
-        tuning.append(
-            RunRecord(seed=100, rate=RATES[-1], status="FAILED", why="the loss is nan at step 7")
-        )
-        if name in drawn.failed:
-            runs[-1] = RunRecord(
-                seed=seeds - 1, rate=0.03, status="FAILED", why="the loss is <inf> | at step 12"
-            )
-        arms[name] = ArmRecord(
-            title=title,
+    arms = {
+        name: ArmRecord(
+            title=drawn.arms[name][0],
             overrides=["data=mnist5k", f"model.activation={name}", "trainer.epochs=20"],
             parameters=12_345,
             multiply_adds=1_234_567,
-            rate=0.03,
+            rate=None if drawn.all_rates else _CHOSEN,
             tuning=tuning,
             runs=runs,
         )
+        for name in drawn.arms
+        for tuning, runs in [_runs(random, drawn, name, seeds, epochs)]
+    }
     comparisons = [
         compared(
             arms,
@@ -137,7 +167,7 @@ def _result(drawn: Drawn, scale: ScaleName, seeds: int, epochs: int) -> ClaimRes
                 smallest_effect=smallest,
             ),
             smallest,
-            FIGURES[figure],
+            _figures()[figure],
             list(range(seeds)),
         )
         for better, than, figure, rule, smallest, title in drawn.compared
@@ -158,11 +188,11 @@ def _result(drawn: Drawn, scale: ScaleName, seeds: int, epochs: int) -> ClaimRes
             digest="d" * 64,
             seeds=list(range(seeds)),
             rates=RATES,
-            tuned_by="validation_error",
-            tuning_seeds=[100],
+            tuned_by=None if drawn.all_rates else "validation_error",
+            tuning_seeds=[] if drawn.all_rates else [1000],
             target=25.0,
         ),
-        figures=FIGURES,
+        figures=_figures(),
         arms=arms,
         comparisons=comparisons,
         main=0,
@@ -188,14 +218,14 @@ def _run(
     figures = {
         "validation_error": float(validation[-1]),
         "test_error": round(float(validation[-1]) + 0.3 * random.standard_normal(), 1),
-        "epochs_to_target": float(at[reached[0]] if len(reached) else epochs),
+        "steps_to_target": 35.0 * float(at[reached[0]] if len(reached) else epochs),
     }
     return RunRecord(
         seed=seed,
         rate=rate,
         status="FINISHED",
         figures=figures,
-        not_reached=[] if len(reached) else ["epochs_to_target"],
+        not_reached=[] if len(reached) else ["steps_to_target"],
         history={"training_error": training.tolist(), "validation_error": validation.tolist()},
         steps_per_epoch=35,
         run_id=f"{random.integers(2**63):032x}",

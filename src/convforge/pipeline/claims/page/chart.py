@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from matplotlib.ticker import MaxNLocator
 
-from convforge.pipeline.claims.page.drawing import Drawing, Line, Point, wrapped
+from convforge.pipeline.claims.page.drawing import BOLD, LINE_HEIGHT, Drawing, Line, Point, wrapped
 
 _LETTERS, _TITLE = 11.0, 12.5
-_TOP, _LEFT, _RIGHT, _BOTTOM = 30.0, 44.0, 12.0, 40.0
+_TOP, _LEFT, _RIGHT, _BOTTOM, _EDGE = 30.0, 44.0, 12.0, 40.0, 6.0
 # Where the largest value is so many times the smallest, both are only seen on a logarithmic axis.
 _WIDE = 6.0
 # On which there is a line for each power of ten alone beyond so many times.
@@ -82,19 +82,25 @@ class Chart:
     """The field of a drawing: `x` from left to right and `y` from bottom to top."""
 
     page: Drawing
+    title: str
     x: Scale
     y: Scale
 
     def place(self, x: float, y: float) -> Point:
         """The pixels of a point."""
+        top = _TOP + (len(self._lines) - 1) * _TITLE * LINE_HEIGHT
         width = self.page.width - _LEFT - _RIGHT
-        height = self.page.height - _TOP - _BOTTOM
-        return _LEFT + self.x.share(x) * width, _TOP + (1 - self.y.share(y)) * height
+        height = self.page.height - top - _BOTTOM
+        return _LEFT + self.x.share(x) * width, top + (1 - self.y.share(y)) * height
 
-    def frame(self, title: str, below: str, x_ticks: Sequence[float], unit: str) -> None:
+    @property
+    def _lines(self) -> list[str]:
+        return wrapped(self.title, _TITLE * BOLD, self.page.width - 2 * _EDGE)
+
+    def frame(self, below: str, x_ticks: Sequence[float], unit: str) -> None:
         """Title, grid, and what the axes are."""
         page = self.page
-        page.write(wrapped(title, _TITLE, page.width - 12)[:1], (6, 16), size=_TITLE, bold=True)
+        page.write(self._lines, (_EDGE, 16), size=_TITLE, bold=True)
         for tick in self.y.ticks:
             left, right = self.place(self.x.low, tick), self.place(self.x.high, tick)
             page.add(Line((left, right), "grid"))

@@ -20,6 +20,8 @@ Align: TypeAlias = Literal["start", "middle", "end"]
 SERIES = ("s0", "s1", "s2", "s3", "s4", "s5")
 DASHES: tuple[tuple[float, ...], ...] = ((), (6, 3), (2, 2), (9, 3, 2, 3))
 LINE_HEIGHT = 1.25
+#: How much wider bold letters are.
+BOLD = 1.1
 # Text is measured in large letters: a font's hints make small ones a little wider or narrower.
 _MEASURED = 100
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from convforge.pipeline.claims.page import wording
 from convforge.pipeline.claims.page.axis import Axis, axis_for, interval_of
-from convforge.pipeline.claims.page.drawing import LINE_HEIGHT, Drawing, Line, wrapped
+from convforge.pipeline.claims.page.drawing import BOLD, LINE_HEIGHT, Drawing, Line, wrapped
 from convforge.pipeline.claims.page.intervals import (
     AXIS_LETTERS,
     SIGNS,
@@ -26,7 +26,6 @@ _HEAD, _FOOT = 34.0, 38.0
 _GAP, _STRIP = 8.0, 20.0
 # Of titles and verdicts beside the axis, as shares of the width.
 _TITLES, _VERDICTS = 0.37, 0.235
-_BOLD = 1.1
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def _rows(results: Sequence[ClaimResult], main_alone: bool) -> Iterator[_Row]:
 
 def _wrapped(row: _Row, left: float, width: float, stacked: bool) -> list[str]:
     room = (width if stacked or row.record is None else left) - 2 * _EDGE
-    return wrapped(row.title, _LETTERS, room / (_BOLD if row.bold else 1))
+    return wrapped(row.title, _LETTERS, room / (BOLD if row.bold else 1))
 
 
 def _height(row: _Row, text: Sequence[str], stacked: bool) -> float:

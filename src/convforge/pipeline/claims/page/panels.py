@@ -34,7 +34,8 @@ from convforge.pipeline.claims.page.intervals import (
     draw_meaning,
     draw_numbers,
 )
-from convforge.pipeline.claims.result import ArmRecord, ClaimResult, RunRecord
+from convforge.pipeline.claims.page.tables import figure_of
+from convforge.pipeline.claims.result import ArmRecord, ClaimResult, FigureRecord, RunRecord
 
 #: Pixels of a panel: a telephone shows it as it is, a large screen three beside one another.
 WIDTH, HEIGHT = 360.0, 250.0
@@ -49,6 +50,7 @@ _HOW_TO_READ = (
     "bands: from the least seed to the largest",
     "rings: the chosen learning rate; crosses: runs that failed",
 )
+_LAST, _LAST_OF = FigureRecord(title="last training error", unit="%"), "training_error"
 _SPLITS = {"training_error": "training error", "validation_error": "validation error"}
 
 
@@ -79,9 +81,10 @@ def draw_curves(result: ClaimResult, column: str) -> Drawing | None:
     page = Drawing(WIDTH, HEIGHT, f"{result.title}: {title} over the epochs")
     values = [value for rows in curves.values() for row in rows for value in row]
     epochs = max(len(rows[0]) for rows in curves.values())
-    chart = Chart(page, epochs_scale(epochs), scale_for(values, linear=target))
-    logarithmic = ", logarithmic" if chart.y.logarithmic else ""
-    chart.frame(f"{title}{logarithmic}", "epoch", whole_ticks(chart.x), "%")
+    y = scale_for(values, linear=target)
+    logarithmic = ", logarithmic" if y.logarithmic else ""
+    chart = Chart(page, f"{title}{logarithmic}", epochs_scale(epochs), y)
+    chart.frame("epoch", whole_ticks(chart.x), "%")
     if target:
         _draw_target(chart, result.protocol.target)
     for name, rows in curves.items():
@@ -90,23 +93,24 @@ def draw_curves(result: ClaimResult, column: str) -> Drawing | None:
 
 
 def draw_tuning(result: ClaimResult) -> Drawing | None:
-    """What each learning rate gave each arm.
+    """What each learning rate gave each arm, by the figure that chose, or else the training error.
 
     A ring is the chosen one, a cross above a run that failed.
     """
-    figure = result.protocol.tuned_by or result.comparisons[result.main].figure
     runs = {name: [*arm.tuning, *arm.runs] for name, arm in result.arms.items()}
     rates = sorted({run.rate for some in runs.values() for run in some if run.rate})
+    figure = result.protocol.tuned_by
     means = {name: _by_rate(some, figure) for name, some in runs.items()}
     values = [mean for some in means.values() for mean in some.values()]
-    if len(rates) < 2 or not values or figure not in result.figures:
+    if len(rates) < 2 or not values:
         return None
-    described = result.figures[figure]
-    page = Drawing(WIDTH, HEIGHT, f"{result.title}: {described.title} by learning rate")
-    chart = Chart(page, Scale(rates[0], rates[-1], logarithmic=True), scale_for(values))
-    unit = "%" if described.unit == "%" else ""
-    chart.frame(f"{described.title} by learning rate", "learning rate", _apart(rates), unit)
-    for name, some in means.items():
+    described = figure_of(result, figure) if figure else _LAST
+    title = f"{described.title}, by learning rate"
+    page = Drawing(WIDTH, HEIGHT, f"{result.title}: {title}")
+    chart = Chart(page, title, Scale(rates[0], rates[-1], logarithmic=True), scale_for(values))
+    unit = wording.figure_unit(described.unit)
+    chart.frame("learning rate", _apart(rates), unit if unit == "%" else "")
+    for number, (name, some) in enumerate(means.items()):
         colour, dash = _look(result, name)
         points = tuple(chart.place(rate, mean) for rate, mean in some.items())
         if len(points) > 1:
@@ -114,10 +118,9 @@ def draw_tuning(result: ClaimResult) -> Drawing | None:
         for rate, place in zip(some, points, strict=True):
             chosen = rate == result.arms[name].rate
             page.add(Mark(place, "ring" if chosen else "dot", colour, 5.0 if chosen else 3.0))
-        failed = sorted({run.rate for run in runs[name] if run.rate and run.status == "FAILED"})
-        for rate in failed:
+        for rate in sorted({run.rate for run in runs[name] if run.rate and run.status == "FAILED"}):
             x, y = chart.place(rate, chart.y.high)
-            page.add(Mark((x, y + _FAILED * list(means).index(name)), "cross", colour))
+            page.add(Mark((x, y + _FAILED * number), "cross", colour))
     return page
 
 
@@ -215,17 +218,18 @@ def _draw_target(chart: Chart, target: float) -> None:
     chart.page.write([label], place, size=_SMALL, align="end")
 
 
-def _by_rate(runs: Sequence[RunRecord], figure: str) -> Mapping[float, float]:
-    """The mean of the figure at each learning rate that has one."""
+def _by_rate(runs: Sequence[RunRecord], figure: str | None) -> Mapping[float, float]:
+    """The mean of the figure, None for the last training error, at each learning rate."""
     values: dict[float, list[float]] = {}
     for run in runs:
-        if (
-            run.rate
-            and run.status == "FINISHED"
-            and math.isfinite(run.figures.get(figure, math.nan))
-        ):
-            values.setdefault(run.rate, []).append(run.figures[figure])
+        value = run.figures.get(figure, math.nan) if figure else _last(run)
+        if run.rate and run.status == "FINISHED" and math.isfinite(value):
+            values.setdefault(run.rate, []).append(value)
     return {rate: statistics.fmean(values[rate]) for rate in sorted(values)}
+
+
+def _last(run: RunRecord) -> float:
+    return (run.history.get(_LAST_OF) or [math.nan])[-1]
 
 
 def _apart(rates: Sequence[float]) -> list[float]:

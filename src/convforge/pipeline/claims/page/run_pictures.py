@@ -17,7 +17,7 @@ from convforge.pipeline.composition import read_params
 from convforge.pipeline.data.manifest import matching_manifest
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.run_folder import RunFolder
-from convforge.pipeline.stages.evaluate import see_test_images
+from convforge.pipeline.stages.evaluate import see_all
 from convforge.pipeline.stages.preprocess import prepared
 from convforge.pipeline.tracking.replay import State
 from convforge.pipeline.training import backend
@@ -73,7 +73,7 @@ def draw_run(
 
     predictor = load_predictor(run.path)
     stream = Stream(data, manifest, batch_size=256, threads=settings.trainer.input_threads)
-    tested = see_test_images(predictor, stream, settings, progress)
+    tested = see_all(predictor, stream, "test", settings, progress)
     out = folder / FOLDER / scale
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
@@ -92,6 +92,8 @@ def _about(
                     return About(
                         claim=result.claim, arm=name, seed=run.seed, run_id=run_id, data=data
                     )
+    if run_id is None:
+        raise InputError(f"{path} is no run in MLflow, so no result names it")
     raise InputError(f"{path} is the run {run_id}, which no result of scale={scale} names")
 
 

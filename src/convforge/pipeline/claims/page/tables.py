@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from convforge.pipeline.claims.figures import FIGURES
 from convforge.pipeline.claims.page import wording
 from convforge.pipeline.claims.page.intervals import SIGNS
 from convforge.pipeline.claims.page.wording import UNKNOWN
-from convforge.pipeline.claims.result import ArmRecord, ClaimResult, Outcome, RunRecord
+from convforge.pipeline.claims.result import (
+    ArmRecord,
+    ClaimResult,
+    FigureRecord,
+    Outcome,
+    RunRecord,
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ def comparison_table(result: ClaimResult) -> Table:
         rows.append(
             [
                 f"{record.title}{decides}",
-                _measured(result, record.figure),
+                figure_of(result, record.figure).title,
                 wording.effect(record.estimate, record.rule, figure.unit),
                 wording.interval(record, figure.unit),
                 wording.smallest(record, figure.unit),
@@ -106,6 +113,9 @@ def effect_table(result: ClaimResult) -> Table:
 def run_table(result: ClaimResult) -> Table:
     """Every run, those that chose the learning rates first."""
     figures = list(result.figures)
+    chose = result.protocol.tuned_by
+    if chose and chose not in figures:
+        figures.append(chose)
     columns = [
         Column("arm"),
         Column("for"),
@@ -191,7 +201,7 @@ def _tuning(result: ClaimResult) -> str:
     rates = ", ".join(f"{rate:g}" for rate in protocol.rates)
     if protocol.tuned_by is None:
         return f"all of {rates}"
-    figure = _measured(result, protocol.tuned_by)
+    figure = figure_of(result, protocol.tuned_by).title
     return f"of {rates}, the best by {figure} with seeds {_listed(protocol.tuning_seeds)}"
 
 
@@ -214,15 +224,16 @@ def _rate(rate: float | None) -> str:
     return UNKNOWN if rate is None else f"{rate:g}"
 
 
-def _measured(result: ClaimResult, figure: str) -> str:
-    described = result.figures.get(figure)
-    return described.title if described else figure
+def figure_of(result: ClaimResult, name: str) -> FigureRecord:
+    """What a figure is: that which chose the learning rates is not among the compared ones."""
+    known = result.figures.get(name) or FIGURES.get(name)
+    return known or FigureRecord(title=name.replace("_", " "), unit="")
 
 
-def _titled(result: ClaimResult, figure: str) -> str:
-    unit = result.figures[figure].unit
-    title = _measured(result, figure)
-    return f"{title}, {unit}" if unit and unit not in title else title
+def _titled(result: ClaimResult, name: str) -> str:
+    figure = figure_of(result, name)
+    unit = wording.figure_unit(figure.unit)
+    return f"{figure.title}, {unit}" if unit and unit not in figure.title else figure.title
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -13,6 +13,8 @@ from convforge.pipeline.report.style import written
 
 UNKNOWN = "–"
 _DIGITS = 3
+# A figure has the one, an effect the other.
+_PERCENT = ("%", "percentage points")
 
 
 def number(value: float | None, digits: int = _DIGITS) -> str:
@@ -73,7 +75,17 @@ def effect_unit(unit: str, rule: Rule) -> str:
     """Of an effect on a figure of this unit: that of a difference of two percentages is points."""
     if rule == "ratio":
         return "×"
-    return "points" if unit == "%" else unit
+    return "points" if unit in _PERCENT else unit
+
+
+def figure_unit(unit: str) -> str:
+    """Of the figure itself.
+
+    Example:
+        >>> figure_unit("percentage points"), figure_unit("iterations")
+        ('%', 'iterations')
+    """
+    return "%" if unit in _PERCENT else unit
 
 
 def interval(record: ComparisonRecord, unit: str) -> str:
