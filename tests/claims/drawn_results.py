@@ -91,7 +91,7 @@ CLAIMS = [
     Drawn(
         "batch_normalisation",
         "Batch normalisation allows larger rates",
-        {"normalised": ("with batch normalisation", 0.5, 5.0), "plain": ("without", 0.05, 6.0)},
+        {"normalised": ("with batch normalisation", 2.5, 5.0), "plain": ("without", 0.25, 6.0)},
         [("normalised", "plain", "largest_rate", "ratio", 2.0, "it learns with larger rates")],
         all_rates=True,
     ),

@@ -12,8 +12,8 @@ from convforge.pipeline.claims.result import ComparisonRecord
 # Nothing is drawn beyond; an arrow says that it is there.
 _FARTHEST = 100.0
 _TICKS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
-# What is seen on both sides at least, and beyond the outermost effect.
-_LEAST, _ROOM = 1.6, 1.15
+# What is seen below and above zero at least, and beyond the outermost effect.
+_LEAST, _ROOM = (1.6, 2.3), 1.15
 
 
 def scaled(value: float, rule: Rule, smallest: float) -> float:
@@ -85,8 +85,8 @@ def axis_for(intervals: Sequence[Interval], left: float, right: float) -> Axis:
     """An axis on which all of them are seen."""
     known = [each for interval in intervals for each in interval.known]
     low, high = (
-        max(_LEAST, min(_FARTHEST, _ROOM * max((sign * each for each in known), default=0.0)))
-        for sign in (-1, 1)
+        max(least, min(_FARTHEST, _ROOM * max((sign * each for each in known), default=0.0)))
+        for sign, least in zip((-1, 1), _LEAST, strict=True)
     )
     return Axis(-low, high, left, right)
 

@@ -41,7 +41,7 @@ class Scale:
             >>> Scale(0, 20).ticks, Scale(0.7, 30, logarithmic=True).ticks
             ([0.0, 5.0, 10.0, 15.0, 20.0], [1.0, 2.0, 5.0, 10.0, 20.0])
         """
-        ticks = MaxNLocator(5).tick_values(self.low, self.high)
+        ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)
         if self.logarithmic:
             steps = (1, 2, 5) if self.high / self.low < _DECADES else (1,)
             powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import quote
 
 from markupsafe import Markup
 
@@ -42,3 +43,13 @@ def fenced(command: str) -> Markup:
     longest = max((len(run) for run in re.findall("`+", command)), default=0)
     fence = "`" * max(3, longest + 1)
     return Markup(f"{fence}console\n$ {' '.join(command.split())}\n{fence}")
+
+
+def address(path: str) -> Markup:
+    """A file's path as a link names it.
+
+    Example:
+        >>> str(address("claims/max_pooling (2).svg"))
+        'claims/max_pooling%20%282%29.svg'
+    """
+    return Markup(quote(path))

@@ -148,9 +148,9 @@ def _markdown(content: Mapping[str, Any], results: str) -> str:
     environment = _environment(autoescape=False, finalize=markdown.finalized)
     environment.filters["table"] = markdown.table
     environment.filters["fenced"] = markdown.fenced
+    environment.filters["address"] = markdown.address
     template = environment.get_template("claims.md.j2")
-    kept = Markup(Path(results).as_posix())
-    return template.render(**content, folder=Markup(FOLDER), kept=kept)
+    return template.render(**content, folder=FOLDER, kept=Path(results).as_posix())
 
 
 def _content(parts: Sequence[ScalePart], missing: Mapping[str, Sequence[str]]) -> dict[str, Any]:

@@ -48,7 +48,8 @@ _EFFECTS, _EFFECT, _STRIP = 54.0, 64.0, 34.0
 _HOW_TO_READ = (
     "lines: the mean over the seeds",
     "bands: from the least seed to the largest",
-    "rings: the chosen learning rate; crosses: runs that failed",
+    "rings: the chosen learning rate",
+    "crosses: runs that failed, or did not get there",
 )
 _LAST, _LAST_OF = FigureRecord(title="last training error", unit="%"), "training_error"
 _SPLITS = {"training_error": "training error", "validation_error": "validation error"}
@@ -95,7 +96,7 @@ def draw_curves(result: ClaimResult, column: str) -> Drawing | None:
 def draw_tuning(result: ClaimResult) -> Drawing | None:
     """What each learning rate gave each arm, by the figure that chose, or else the training error.
 
-    A ring is the chosen one, a cross above a run that failed.
+    A ring is the chosen one, a cross above a run that failed, or ended before what is waited for.
     """
     runs = {name: [*arm.tuning, *arm.runs] for name, arm in result.arms.items()}
     rates = sorted({run.rate for some in runs.values() for run in some if run.rate})
@@ -118,7 +119,7 @@ def draw_tuning(result: ClaimResult) -> Drawing | None:
         for rate, place in zip(some, points, strict=True):
             chosen = rate == result.arms[name].rate
             page.add(Mark(place, "ring" if chosen else "dot", colour, 5.0 if chosen else 3.0))
-        for rate in sorted({run.rate for run in runs[name] if run.rate and run.status == "FAILED"}):
+        for rate in sorted({run.rate for run in runs[name] if run.rate and not _has(run, figure)}):
             x, y = chart.place(rate, chart.y.high)
             page.add(Mark((x, y + _FAILED * number), "cross", colour))
     return page
@@ -167,7 +168,7 @@ def draw_legend(result: ClaimResult) -> Drawing:
     """Which line is which arm."""
     titles = [wrapped(arm.title, _LETTERS, WIDTH - 60) for arm in result.arms.values()]
     lines = sum(len(title) for title in titles)
-    page = Drawing(WIDTH, 24 + lines * _LETTERS * LINE_HEIGHT + 6 * len(titles) + 56, "legend")
+    page = Drawing(WIDTH, 24 + lines * _LETTERS * LINE_HEIGHT + 6 * len(titles) + 70, "legend")
     page.write(["arms"], (6, 16), size=_TITLE, bold=True)
     y = 38.0
     for number, title in enumerate(titles):
@@ -222,14 +223,20 @@ def _by_rate(runs: Sequence[RunRecord], figure: str | None) -> Mapping[float, fl
     """The mean of the figure, None for the last training error, at each learning rate."""
     values: dict[float, list[float]] = {}
     for run in runs:
-        value = run.figures.get(figure, math.nan) if figure else _last(run)
-        if run.rate and run.status == "FINISHED" and math.isfinite(value):
-            values.setdefault(run.rate, []).append(value)
+        if run.rate and _has(run, figure):
+            values.setdefault(run.rate, []).append(_value(run, figure))
     return {rate: statistics.fmean(values[rate]) for rate in sorted(values)}
 
 
-def _last(run: RunRecord) -> float:
-    return (run.history.get(_LAST_OF) or [math.nan])[-1]
+def _has(run: RunRecord, figure: str | None) -> bool:
+    reached = run.status == "FINISHED" and figure not in run.not_reached
+    return reached and math.isfinite(_value(run, figure))
+
+
+def _value(run: RunRecord, figure: str | None) -> float:
+    if figure is None:
+        return (run.history.get(_LAST_OF) or [math.nan])[-1]
+    return run.figures.get(figure, math.nan)
 
 
 def _apart(rates: Sequence[float]) -> list[float]:

@@ -189,6 +189,21 @@ def facts(result: ClaimResult) -> list[tuple[str, str]]:
     return [(name, text) for name, text in said if text]
 
 
+def failures(result: ClaimResult) -> list[str]:
+    """The runs that failed, those of an arm with one learning rate and one reason together."""
+    seeds: dict[tuple[str, float | None, str], list[int]] = {}
+    for arm in result.arms.values():
+        for run in (*arm.tuning, *arm.runs):
+            if run.status == "FAILED":
+                reason = run.why or "no reason given"
+                seeds.setdefault((arm.title, run.rate, reason), []).append(run.seed)
+    return [
+        f"{title}{'' if rate is None else f', learning rate {rate:g}'}, "
+        f"{'seed' if len(some) == 1 else 'seeds'} {_listed(some)}: {reason}"
+        for (title, rate, reason), some in seeds.items()
+    ]
+
+
 def is_censored(result: ClaimResult) -> bool:
     """Whether a run ended before it reached what its figure waits for."""
     return any(run.not_reached for arm in result.arms.values() for run in arm.runs)
