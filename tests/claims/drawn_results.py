@@ -27,7 +27,7 @@ class Drawn:
     """A claim to draw: its arms as title, speed of learning and error at the end.
 
     Args:
-        name: of the claim.
+        name: of the claim; none of the project's, which have protocols to agree with.
         title: of it.
         arms: by name.
         compared: better arm, other arm, figure, rule, smallest effect, title.
@@ -45,7 +45,7 @@ class Drawn:
 
 CLAIMS = [
     Drawn(
-        "relu",
+        "faster",
         "ReLU learns several times faster than tanh",
         {
             "relu": ("ReLU", 1.1, 4.0),
@@ -61,13 +61,13 @@ CLAIMS = [
         ],
     ),
     Drawn(
-        "max_pooling",
+        "pooled_by_max",
         "Max pooling beats <average> & |other| \"pooling\" of the 'same' *size*",
         {"max": ("max <3/2>", 0.5, 4.0), "average": ("average | 3/2", 0.4, 7.5)},
         [("max", "average", "test_error", "difference", 1.0, "max pooling errs less")],
     ),
     Drawn(
-        "overlapping",
+        "overlapped",
         "Overlapping pooling (3/2) helps against 2/2",
         {"overlapping": ("3/2", 0.5, 5.0), "apart": ("2/2", 0.5, 5.1)},
         [("overlapping", "apart", "test_error", "difference", 1.5, "overlapping errs less")],
@@ -82,14 +82,14 @@ CLAIMS = [
         [("convolution", "cross_correlation", "test_error", "equivalence", 1.5, "both err alike")],
     ),
     Drawn(
-        "dropout",
+        "dropped",
         "Dropout reduces overfitting",
         {"dropout": ("dropout 0.5", 0.3, 5.0), "none": ("none", 0.5, 6.5)},
         [("dropout", "none", "test_error", "difference", 0.5, "with dropout it errs less")],
         failed=["none"],
     ),
     Drawn(
-        "batch_normalisation",
+        "normalised",
         "Batch normalisation allows larger rates",
         {"normalised": ("with batch normalisation", 2.5, 5.0), "plain": ("without", 0.25, 6.0)},
         [("normalised", "plain", "largest_rate", "ratio", 2.0, "it learns with larger rates")],

@@ -19,7 +19,7 @@ from PIL import Image
 from convforge.models import specs
 from convforge.models.build import build_model
 from convforge.pipeline import cli
-from convforge.pipeline.claims.claim import planned_claims
+from convforge.pipeline.claims.claim import claim_names, planned_claims, read_protocol
 from convforge.pipeline.claims.comparison import check
 from convforge.pipeline.claims.page.axis import Axis, axis_for, interval_of
 from convforge.pipeline.claims.page.pages import write_pages
@@ -63,7 +63,7 @@ def kept(results: list[ClaimResult], tmp_path_factory: pytest.TempPathFactory) -
     Image.new("RGB", (900, 40), "#805030").save(pictures / "kernels.png")
     run = results[0].arms["relu"].runs[0]
     assert run.run_id
-    About(claim="relu", arm="relu", seed=0, run_id=run.run_id, data="mnist5k").write(pictures)
+    About(claim="faster", arm="relu", seed=0, run_id=run.run_id, data="mnist5k").write(pictures)
     return folder
 
 
@@ -88,7 +88,7 @@ def test_the_committed_pages_are_what_the_committed_results_give(tmp_path: Path)
         assert not (docs / "claims.md").exists()
         return
     for result in committed:
-        check(result)
+        check(result, read_protocol(REPOSITORY, result.claim, result.scale))
     # Beside the results as they are in the repository, since the page links to their pictures.
     (tmp_path / "claims").symlink_to(REPOSITORY / "claims")
     written = write_pages(
@@ -130,7 +130,7 @@ def rows_of(page: str, heading: str, first: str) -> list[list[str]]:
 
 def test_its_figures_are_those_of_the_runs(results: list[ClaimResult], pages: Path) -> None:
     """Computed here by other means."""
-    (result,) = (each for each in results if (each.claim, each.scale) == ("overlapping", "digits"))
+    (result,) = (each for each in results if (each.claim, each.scale) == ("overlapped", "digits"))
     page = (pages / "claims.md").read_text()
     errors = {
         name: [run.figures["test_error"] for run in arm.runs] for name, arm in result.arms.items()
@@ -163,8 +163,8 @@ def test_every_run_is_there_with_its_id(results: list[ClaimResult], pages: Path)
 def test_an_edited_verdict_is_refused_and_nothing_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, value: object
 ) -> None:
-    (result,) = [each for each in drawn_results(epochs=2) if each.claim == "overlapping"]
-    path = keep([result], tmp_path / "claims") / "overlapping" / "digits" / "result.json"
+    (result,) = [each for each in drawn_results(epochs=2) if each.claim == "overlapped"]
+    path = keep([result], tmp_path / "claims") / "overlapped" / "digits" / "result.json"
     edited = json.loads(path.read_text())
     edited["comparisons"][0][key] = value
     edited["outcome"] = edited["comparisons"][0]["outcome"]
@@ -172,7 +172,20 @@ def test_an_edited_verdict_is_refused_and_nothing_is_written(
     given = ["report", "--results", str(tmp_path / "claims"), "--out", str(tmp_path / "docs")]
     assert cli.main(given) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: claims/overlapping/digits: comparison 0: {key} is {value!r}")
+    assert line.startswith(f"error: claims/overlapped/digits: comparison 0: {key} is {value!r}")
+    assert not (tmp_path / "docs").exists()
+
+
+def test_a_result_of_another_protocol_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that was changed after the runs, or of which a part was left out."""
+    name = claim_names(REPOSITORY)[0]
+    (result,) = drawn_results(epochs=2, claims=1)
+    kept = keep([result.model_copy(update={"claim": name})], tmp_path / "claims")
+    assert cli.main(["report", "--results", str(kept), "--out", str(tmp_path / "docs")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith(f"error: claims/{name}/digits: digest is '{'d' * 64}'")
     assert not (tmp_path / "docs").exists()
 
 
@@ -180,9 +193,9 @@ def test_an_edited_verdict_is_refused_and_nothing_is_written(
     ("files", "words"),
     [
         ({}, "has no results"),
-        ({"relu/digits/result.json": "{}"}, "is no result of a claim"),
-        ({"relu/cpu/result.json": None}, "is the result of claim relu, scale=digits"),
-        ({"relu/digits/result.json": None, "pictures/digits/kernels.png": None}, "about.json"),
+        ({"faster/digits/result.json": "{}"}, "is no result of a claim"),
+        ({"faster/cpu/result.json": None}, "is the result of claim faster, scale=digits"),
+        ({"faster/digits/result.json": None, "pictures/digits/kernels.png": None}, "about.json"),
     ],
 )
 def test_what_is_no_result_is_named(
@@ -224,7 +237,7 @@ class Reader(HTMLParser):
 
 def test_titles_are_text_and_nothing_else(results: list[ClaimResult], pages: Path) -> None:
     """Of angle brackets, ampersands, bars, quotes and stars."""
-    awkward = next(each for each in results if each.claim == "max_pooling")
+    awkward = next(each for each in results if each.claim == "pooled_by_max")
     page = Reader((pages / "claims.html").read_text())
     assert {"average", "b", "inf"}.isdisjoint(tag for tag, _ in page.tags)
     assert page.text.count(awkward.title) >= 2
@@ -271,9 +284,9 @@ def test_failed_censored_and_undecided_are_said(pages: Path) -> None:
 
 
 def test_what_was_not_run_is_said(results: list[ClaimResult], kept: Path, tmp_path: Path) -> None:
-    write_pages(results, kept, tmp_path, {"full": ["relu"], "cpu": ["relu", "dropout"]})
+    write_pages(results, kept, tmp_path, {"full": ["faster"], "cpu": ["faster", "dropped"]})
     for name in ("claims.html", "claims.md"):
-        assert "Not run: full: relu; cpu: dropout." in (tmp_path / name).read_text()
+        assert "Not run: full: all 1; cpu: dropped." in (tmp_path / name).read_text()
 
 
 def test_the_readmes_picture_is_as_wide_as_its_others(pages: Path) -> None:

@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     if (arguments.pictures is None) != (arguments.scale is None):
         raise InputError("--pictures and --scale go together: whose pictures, and for which scale")
-    from convforge.pipeline.claims.claim import planned_claims
+    from convforge.pipeline.claims.claim import planned_claims, read_protocol
     from convforge.pipeline.claims.comparison import check
     from convforge.pipeline.claims.page.pages import write_pages
     from convforge.pipeline.claims.result import FOLDER, read_results
@@ -61,8 +61,10 @@ def run(arguments: argparse.Namespace) -> None:
     results = read_results(folder)
     if not results:
         raise InputError(f"{folder} has no results: `convforge claim NAME` makes one")
+    planned = planned_claims(root)
     for result in results:
-        check(result)
+        ours = result.claim in planned[result.scale]
+        check(result, read_protocol(root, result.claim, result.scale) if ours else None)
     if arguments.pictures is not None:
         from convforge.pipeline.claims.page.run_pictures import draw_run
         from convforge.pipeline.run_folder import RunFolder
@@ -70,6 +72,6 @@ def run(arguments: argparse.Namespace) -> None:
         run = RunFolder(arguments.pictures)
         kept = draw_run(run, arguments.scale, results, folder, root, progress)
         progress.say(f"pictures: {kept}")
-    for path in write_pages(results, folder, out, planned_claims(root)):
+    for path in write_pages(results, folder, out, planned):
         progress.detail(str(path))
     progress.say(f"pages: {out}")

@@ -108,14 +108,21 @@ def scale_parts(results: Sequence[ClaimResult], folder: Path) -> list[ScalePart]
 
 def not_run(
     results: Sequence[ClaimResult], planned: Mapping[ScaleName, Sequence[str]]
-) -> dict[str, list[str]]:
-    """By scale, the claims that are meant for it and have no result."""
-    done = {(result.scale, result.claim) for result in results}
-    missing = {
-        scale: [name for name in planned.get(scale, ()) if (scale, name) not in done]
-        for scale in reversed(SCALE_NAMES)
-    }
-    return {scale: names for scale, names in missing.items() if names}
+) -> dict[str, str]:
+    """By scale, which of the claims that are meant for it have no result.
+
+    Example:
+        >>> not_run([], {"full": ["dropout", "relu"], "cpu": []})
+        {'full': 'all 2'}
+    """
+    said = {}
+    for scale in reversed(SCALE_NAMES):
+        meant = planned.get(scale, ())
+        done = {result.claim for result in results if result.scale == scale}
+        missing = [name for name in meant if name not in done]
+        if missing:
+            said[str(scale)] = ", ".join(missing) if done else f"all {len(missing)}"
+    return said
 
 
 def by_claim(parts: Iterable[ScalePart]) -> dict[str, list[ClaimResult]]:
@@ -153,7 +160,7 @@ def _markdown(content: Mapping[str, Any], results: str) -> str:
     return template.render(**content, folder=FOLDER, kept=Path(results).as_posix())
 
 
-def _content(parts: Sequence[ScalePart], missing: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def _content(parts: Sequence[ScalePart], missing: Mapping[str, str]) -> dict[str, Any]:
     """What both pages show."""
     claims = by_claim(parts)
     in_order = [result for some in claims.values() for result in some]
