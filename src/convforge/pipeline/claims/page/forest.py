@@ -43,6 +43,16 @@ class _Row:
         return f"{SIGNS[self.record.outcome]} {self.record.outcome}" if self.record else ""
 
 
+@dataclass(frozen=True)
+class _Placed:
+    """A row with the lines of its title, from `top` down."""
+
+    row: _Row
+    title: list[str]
+    top: float
+    height: float
+
+
 def draw_forest(
     results: Sequence[ClaimResult],
     *,
@@ -58,28 +68,26 @@ def draw_forest(
         stacked: titles above the intervals instead of beside them: for narrow pages.
         main_alone: of each claim only the comparison that gives its verdict.
     """
-    rows = list(_rows(results, main_alone))
     left = _EDGE if stacked else width * _TITLES
     right = width - _EDGE if stacked else width * (1 - _VERDICTS)
-    found = [interval_of(row.record) for row in rows if row.record]
+    placed = _placed(list(_rows(results, main_alone)), left, width, stacked=stacked)
+    found = [interval_of(each.row.record) for each in placed if each.row.record]
     axis = axis_for(found, left + 3 * _EDGE, right - 2 * _EDGE)
-    texts = [_wrapped(row, left, width, stacked) for row in rows]
-    heights = [_height(row, text, stacked) for row, text in zip(rows, texts, strict=True)]
-    bottom = _HEAD + sum(heights)
+    bottom = placed[-1].top + placed[-1].height
     title = f"Forest plot of {len(results)} claims, {results[0].scale_title}"
     page = Drawing(width, bottom + _FOOT, title)
     draw_meaning(page, axis, _HEAD - 8)
     if not stacked:
         draw_field(page, axis, _HEAD, bottom)
-    top = _HEAD
-    for row, text, height in zip(rows, texts, heights, strict=True):
-        if row.bold and top > _HEAD:
-            page.add(Line(((_EDGE, top), (width - _EDGE, top)), "grid"))
-        (_draw_stacked if stacked else _draw_beside)(page, axis, row, text, top, height, right)
-        top += height
+    for each in placed:
+        if each.row.bold and each.top > _HEAD:
+            page.add(Line(((_EDGE, each.top), (width - _EDGE, each.top)), "grid"))
+        if stacked:
+            _draw_stacked(page, axis, each)
+        else:
+            _draw_beside(page, axis, each, right + _EDGE)
     draw_numbers(page, axis, bottom)
-    middle = width / 2 if stacked else (axis.left + axis.right) / 2
-    foot = (middle, bottom + 29)
+    foot = (width / 2 if stacked else (axis.left + axis.right) / 2, bottom + 29)
     page.write([UNIT], foot, size=AXIS_LETTERS, colour="faint", align="middle")
     return page
 
@@ -90,71 +98,58 @@ def _rows(results: Sequence[ClaimResult], main_alone: bool) -> Iterator[_Row]:
         if not alone:
             yield _Row(result.title, True, None)
         for record in [result.comparisons[result.main]] if alone else result.comparisons:
-            effect = wording.effect(
-                record.estimate, record.rule, result.figures[record.figure].unit
-            )
-            if record.estimate is None:
-                effect = ""
+            unit, effect = result.figures[record.figure].unit, ""
+            if record.estimate is not None:
+                effect = wording.effect(record.estimate, record.rule, unit)
             title = result.title if alone else record.title
             if record.rule == "equivalence":
                 title = f"{title} (claimed: no effect)"
             yield _Row(title, alone and not main_alone, record, effect)
 
 
-def _wrapped(row: _Row, left: float, width: float, stacked: bool) -> list[str]:
-    room = (width if stacked or row.record is None else left) - 2 * _EDGE
-    return wrapped(row.title, _LETTERS, room / (BOLD if row.bold else 1))
+def _placed(rows: Sequence[_Row], left: float, width: float, *, stacked: bool) -> list[_Placed]:
+    """The rows below one another."""
+    placed, top = [], _HEAD
+    for row in rows:
+        room = (width if stacked or row.record is None else left) - 2 * _EDGE
+        title = wrapped(row.title, _LETTERS, room / (BOLD if row.bold else 1))
+        words = len(title) * _LETTERS * LINE_HEIGHT
+        if row.record is None:
+            height = words + _GAP
+        elif stacked:
+            height = words + _SMALL * LINE_HEIGHT + _STRIP + 1.5 * _GAP
+        else:
+            height = max(words, (_LETTERS + _SMALL) * LINE_HEIGHT) + _GAP
+        placed.append(_Placed(row, title, top, height))
+        top += height
+    return placed
 
 
-def _height(row: _Row, text: Sequence[str], stacked: bool) -> float:
-    words = len(text) * _LETTERS * LINE_HEIGHT
-    if row.record is None:
-        return words + _GAP
-    if stacked:
-        return words + _SMALL * LINE_HEIGHT + _STRIP + 1.5 * _GAP
-    return max(words, (_LETTERS + _SMALL) * LINE_HEIGHT) + _GAP
-
-
-def _draw_beside(
-    page: Drawing,
-    axis: Axis,
-    row: _Row,
-    text: Sequence[str],
-    top: float,
-    height: float,
-    right: float,
-) -> None:
+def _draw_beside(page: Drawing, axis: Axis, placed: _Placed, verdicts: float) -> None:
     """Title, interval, and verdict with its effect, from left to right."""
-    words = len(text) * _LETTERS * LINE_HEIGHT
-    first = top + _LETTERS + (height - words) / 2
-    page.write(text, (_EDGE, first), size=_LETTERS, bold=row.bold)
+    row, words = placed.row, len(placed.title) * _LETTERS * LINE_HEIGHT
+    first = placed.top + _LETTERS + (placed.height - words) / 2
+    page.write(placed.title, (_EDGE, first), size=_LETTERS, bold=row.bold)
     if row.record is None:
         return
-    middle = top + height / 2
+    middle = placed.top + placed.height / 2
     draw_interval(page, axis, interval_of(row.record), row.record.outcome, middle)
-    base = middle - 2 if row.effect else middle + 4
-    page.write([row.verdict], (right + _EDGE, base), size=_LETTERS)
-    page.write(
-        [row.effect] if row.effect else [], (right + _EDGE, base + 14), size=_SMALL, colour="faint"
-    )
+    if row.effect:
+        page.write([row.verdict], (verdicts, middle - 2), size=_LETTERS)
+        page.write([row.effect], (verdicts, middle + 12), size=_SMALL, colour="faint")
+    else:
+        page.write([row.verdict], (verdicts, middle + 4), size=_LETTERS)
 
 
-def _draw_stacked(
-    page: Drawing,
-    axis: Axis,
-    row: _Row,
-    text: Sequence[str],
-    top: float,
-    height: float,
-    right: float,
-) -> None:
+def _draw_stacked(page: Drawing, axis: Axis, placed: _Placed) -> None:
     """Title, verdict and interval, one below the other."""
-    first = (_EDGE, top + _LETTERS + _GAP / 2)
-    below = page.write(text, first, size=_LETTERS, bold=row.bold)
+    row, first = placed.row, (_EDGE, placed.top + _LETTERS + _GAP / 2)
+    below = page.write(placed.title, first, size=_LETTERS, bold=row.bold)
     if row.record is None:
         return
     line = f"{row.verdict}, {row.effect}" if row.effect else row.verdict
     page.write([line], (_EDGE, below), size=_SMALL, colour="faint")
-    strip = top + height - _STRIP - _GAP / 2
-    draw_field(page, axis, strip, strip + _STRIP)
-    draw_interval(page, axis, interval_of(row.record), row.record.outcome, strip + _STRIP / 2)
+    bottom = placed.top + placed.height - _GAP / 2
+    draw_field(page, axis, bottom - _STRIP, bottom)
+    middle = bottom - _STRIP / 2
+    draw_interval(page, axis, interval_of(row.record), row.record.outcome, middle)

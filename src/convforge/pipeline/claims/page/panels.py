@@ -112,16 +112,10 @@ def draw_tuning(result: ClaimResult) -> Drawing | None:
     unit = wording.figure_unit(described.unit)
     chart.frame("learning rate", _apart(rates), unit if unit == "%" else "")
     for number, (name, some) in enumerate(means.items()):
-        colour, dash = _look(result, name)
-        points = tuple(chart.place(rate, mean) for rate, mean in some.items())
-        if len(points) > 1:
-            page.add(Line(points, colour, 2.0, dash))
-        for rate, place in zip(some, points, strict=True):
-            chosen = rate == result.arms[name].rate
-            page.add(Mark(place, "ring" if chosen else "dot", colour, 5.0 if chosen else 3.0))
+        _draw_rates(chart, some, result.arms[name].rate, *_look(result, name))
         for rate in sorted({run.rate for run in runs[name] if run.rate and not _has(run, figure)}):
-            x, y = chart.place(rate, chart.y.high)
-            page.add(Mark((x, y + _FAILED * number), "cross", colour))
+            x, top = chart.place(rate, chart.y.high)
+            page.add(Mark((x, top + _FAILED * number), "cross", _look(result, name)[0]))
     return page
 
 
@@ -226,6 +220,22 @@ def _by_rate(runs: Sequence[RunRecord], figure: str | None) -> Mapping[float, fl
         if run.rate and _has(run, figure):
             values.setdefault(run.rate, []).append(_value(run, figure))
     return {rate: statistics.fmean(values[rate]) for rate in sorted(values)}
+
+
+def _draw_rates(
+    chart: Chart,
+    means: Mapping[float, float],
+    chosen: float | None,
+    colour: str,
+    dash: tuple[float, ...],
+) -> None:
+    """An arm's means by learning rate."""
+    points = tuple(chart.place(rate, mean) for rate, mean in means.items())
+    if len(points) > 1:
+        chart.page.add(Line(points, colour, 2.0, dash))
+    for rate, place in zip(means, points, strict=True):
+        ring = rate == chosen
+        chart.page.add(Mark(place, "ring" if ring else "dot", colour, 5.0 if ring else 3.0))
 
 
 def _has(run: RunRecord, figure: str | None) -> bool:
