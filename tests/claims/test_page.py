@@ -274,13 +274,14 @@ def test_the_markdown_page_shows_only_files_that_are_there(pages: Path) -> None:
     assert [name for name in shown if not (pages / name).is_file()] == []
 
 
-def test_failed_censored_and_undecided_are_said(pages: Path) -> None:
+def test_failed_censored_undecided_and_published_are_said(pages: Path) -> None:
     for name in ("claims.html", "claims.md"):
         text = (pages / name).read_text().replace("\N{NO-BREAK SPACE}", " ")
         assert "5, 1 failed" in text
         assert "○ undecided: 1 of 5 runs of none gave no figure" in text
         assert re.search(r"≥ \d", text)
         assert "or more" in text
+        assert "it errs as published (published: 5.5 %)" in text
 
 
 def test_what_was_not_run_is_said(results: list[ClaimResult], kept: Path, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def _rows(results: Sequence[ClaimResult], main_alone: bool) -> Iterator[_Row]:
                 effect = wording.effect(record.estimate, record.rule, unit)
             title = result.title if alone else record.title
             if record.rule == "equivalence":
-                title = f"{title} (claimed: no effect)"
+                title = f"{title} (claimed: no difference)"
             yield _Row(title, alone and not main_alone, record, effect)
 
 

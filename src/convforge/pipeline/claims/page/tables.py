@@ -78,11 +78,14 @@ def comparison_table(result: ClaimResult) -> Table:
     rows = []
     for number, record in enumerate(result.comparisons):
         figure = result.figures[record.figure]
-        decides = " (decides)" if several and number == result.main else ""
+        notes = ["decides"] if several and number == result.main else []
+        if record.published is not None:
+            unit = wording.figure_unit(figure.unit)
+            notes.append(f"published: {wording.with_unit(wording.number(record.published), unit)}")
         said = verdict(record.outcome)
         rows.append(
             [
-                f"{record.title}{decides}",
+                f"{record.title} ({', '.join(notes)})" if notes else record.title,
                 figure_of(result, record.figure).title,
                 wording.effect(record.estimate, record.rule, figure.unit),
                 wording.interval(record, figure.unit),
