@@ -110,6 +110,6 @@ def _draw(predictor: Predictor, tested: Tested, out: Path) -> None:
         _, first = np.unique(tested.labels, return_index=True)
         shown = sorted(first.tolist())[:_SHOWN]
         classes = predictor.card.classes
-        named = [(f"a {classes[tested.labels[i]]}", tested.images[i]) for i in shown]
+        named = [(f"is {classes[tested.labels[i]]}", tested.images[i]) for i in shown]
         outputs = predictor.outputs(tested.images[shown])
         draw_explanations(predictor, found, named, outputs, None, out / "feature_maps.png")
