@@ -19,13 +19,19 @@ from PIL import Image
 from convforge.models import specs
 from convforge.models.build import build_model
 from convforge.pipeline import cli
-from convforge.pipeline.claims.claim import claim_names, planned_claims, read_protocol
+from convforge.pipeline.claims.claim import (
+    SCALE_NAMES,
+    claim_names,
+    planned_claims,
+    read_protocol,
+)
 from convforge.pipeline.claims.comparison import check
 from convforge.pipeline.claims.page.axis import Axis, axis_for, interval_of
 from convforge.pipeline.claims.page.pages import write_pages
 from convforge.pipeline.claims.page.pictures import About, read_pictures
 from convforge.pipeline.claims.page.wording import number
 from convforge.pipeline.claims.result import ClaimResult, read_results
+from convforge.pipeline.commands import report
 from convforge.pipeline.composition import read_params
 from convforge.pipeline.data.manifest import Manifest
 from convforge.pipeline.progress import Progress, Verbosity
@@ -310,6 +316,11 @@ def test_all_effects_share_an_axis_in_units_of_the_smallest_that_counts() -> Non
     effects = [axis.low, -1.0, 0.0, 1.0, 2.0, axis.high]
     assert [axis.place(each) for each in effects] == sorted(axis.place(each) for each in effects)
     assert axis.place(1) - axis.place(0) == pytest.approx(axis.place(0) - axis.place(-1))
+
+
+def test_the_scales_of_the_help_are_those_that_there_are() -> None:
+    """Written twice, since the help answers before pydantic is imported."""
+    assert report._SCALES == SCALE_NAMES
 
 
 def test_numbers_are_written_as_they_are() -> None:
