@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
+from convforge.errors import InputError
 from convforge.pipeline.claims.claim import Protocol, files_of
 from convforge.pipeline.claims.comparison import compared
 from convforge.pipeline.claims.figures import FIGURES, Curves, figures_of
@@ -22,7 +23,9 @@ from convforge.pipeline.claims.result import (
 )
 from convforge.pipeline.composition import compose_config, read_params, settings_of
 from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.progress import Progress, Verbosity
 from convforge.pipeline.run_folder import RunFolder
+from convforge.pipeline.stages.preprocess import prepared
 from convforge.pipeline.sweeps.results import run_seconds
 from convforge.pipeline.tracking.journal import Journal
 from convforge.pipeline.tracking.replay import State
@@ -139,7 +142,6 @@ def result_of(
     *,
     commit: str | None,
     command: str,
-    data: Manifest,
     backend: str,
     wall_seconds: float,
 ) -> ClaimResult:
@@ -151,11 +153,11 @@ def result_of(
         root: the project's folder.
         commit: of Git, that has the protocol.
         command: that repeats it.
-        data: that the runs have seen.
         backend: of Keras, that trained them.
         wall_seconds: that it took.
     """
     protocol, claim = jobs.protocol, jobs.protocol.claim
+    data = data_of(jobs, folder, root)
     tuning = _by_arm(jobs.tuning, folder, protocol, data)
     chosen = rates_of(protocol, tuning)
     runs = _by_arm(jobs.compared(chosen), folder, protocol, data)
@@ -224,9 +226,30 @@ def rates_of(
     return chosen_rates(tuning, protocol.claim.tuned_by)
 
 
-def tuning_records(jobs: ClaimJobs, folder: Path, data: Manifest) -> dict[str, list[RunRecord]]:
-    """What the runs that choose have left, by arm."""
+def tuning_records(jobs: ClaimJobs, folder: Path, root: Path) -> dict[str, list[RunRecord]]:
+    """What the runs that choose have left, by arm.
+
+    Args:
+        jobs: of the claim.
+        folder: of the sweep.
+        root: the project's folder.
+    """
+    data = data_of(jobs, folder, root)
     return _by_arm(jobs.tuning, folder, jobs.protocol, data)
+
+
+def data_of(jobs: ClaimJobs, folder: Path, root: Path) -> Manifest:
+    """What the runs in a sweep's folder have seen.
+
+    Raises:
+        InputError: none has finished.
+    """
+    for number in range(jobs.count):
+        run = folder / str(number)
+        if Journal(run).status == "FINISHED":
+            settings = read_params(RunFolder(run).config)
+            return Manifest.read(prepared(settings.data, root, Progress(Verbosity.QUIET)))
+    raise InputError(f"{folder}: no run of {jobs.protocol.name} has finished")
 
 
 def _by_arm(

@@ -12,22 +12,19 @@ from pathlib import Path
 from hydra.core.utils import JobStatus
 from hydra.plugins.launcher import Launcher
 
-from convforge.errors import InputError
+from convforge.errors import InputError, UnfinishedError
 from convforge.pipeline.claims.claim import FOLDER as PROTOCOLS
 from convforge.pipeline.claims.claim import files_of, read_protocol
 from convforge.pipeline.claims.jobs import ClaimJob, ClaimJobs
 from convforge.pipeline.claims.records import rates_of, result_of, tuning_records
 from convforge.pipeline.claims.result import ClaimResult, result_path
 from convforge.pipeline.composition import compose_config, hydra_config, is_hydras, settings_of
-from convforge.pipeline.data.manifest import Manifest
 from convforge.pipeline.pluralize import pluralize
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.project import project_root
 from convforge.pipeline.settings.tracking import MLflowTracking
-from convforge.pipeline.stages.preprocess import prepared
 from convforge.pipeline.sweeps.jobs import run_sweep
 from convforge.pipeline.sweeps.plan import SweepPlan, key_of
-from convforge.pipeline.sweeps.search import progress_of_sweep
 
 _SWEEPER = "claim"
 # What decides nothing: where runs are kept, and how they are computed.
@@ -71,7 +68,6 @@ def run_claim(
             root,
             commit=commit,
             command=plan.command,
-            data=_manifest(jobs, overrides, root, progress),
             backend=os.environ.get("KERAS_BACKEND") or "tensorflow",
             wall_seconds=time.monotonic() - start,
         )
@@ -81,14 +77,22 @@ def run_claim(
             progress.say(line)
         progress.say(f"result: {path}")
 
-    after = write if compare else _nothing
-    run_sweep(plan, hydra_config(root, plan.overrides), root, progress, after)
-    if why_not is not None and not tune_only:
-        progress.warn(f"{why_not}: commit it, then the same command goes on with the test images")
+    def wait(folder: Path) -> None:
+        raise _TuningAlone
+
+    try:
+        own = hydra_config(root, plan.overrides)
+        run_sweep(plan, own, root, progress, write if compare else wait)
+    except _TuningAlone:
+        if why_not is not None and not tune_only:
+            raise UnfinishedError(
+                f"{why_not}: commit it, then the same command goes on with the test images"
+            ) from None
+        progress.say("the learning rates are chosen; without --tune-only it goes on from here")
 
 
-def _nothing(folder: Path) -> None:
-    """Without test images there is no result."""
+class _TuningAlone(UnfinishedError):
+    """Leaves a sweep as it is, to go on with the test images later."""
 
 
 def _summary(result: ClaimResult) -> list[str]:
@@ -123,8 +127,7 @@ def train_arms(
     jobs = ClaimJobs(read_protocol(root, name, scale), tracked)
     _launch(jobs.tuning, overrides, launcher)
     if compare:
-        manifest = _manifest(jobs, overrides, root, progress_of_sweep())
-        chosen = rates_of(jobs.protocol, tuning_records(jobs, folder, manifest))
+        chosen = rates_of(jobs.protocol, tuning_records(jobs, folder, root))
         _launch(jobs.compared(chosen), overrides, launcher)
 
 
@@ -159,18 +162,10 @@ def _plan(jobs: ClaimJobs, overrides: Sequence[str], *, compare: bool) -> SweepP
         jobs=[[*job.overrides, *overrides] for job in jobs.probes],
         swept=swept,
         repeated_by=shlex.join(words),
+        identified_by=[*words, protocol.digest],
         named_by=(),
         planned=jobs.count if compare else len(jobs.tuning),
     )
-
-
-def _manifest(
-    jobs: ClaimJobs, overrides: Sequence[str], root: Path, progress: Progress
-) -> Manifest:
-    """Of the data that the runs see, prepared."""
-    config = [*jobs.probes[0].overrides, *overrides]
-    settings = settings_of(compose_config(root, [item for item in config if not is_hydras(item)]))
-    return Manifest.read(prepared(settings.data, root, progress))
 
 
 def _is_tracked(root: Path, overrides: Sequence[str]) -> bool:

@@ -51,6 +51,7 @@ class SweepPlan:
         swept: the choices of each key that has any, as given.
         search: where there is one.
         repeated_by: what a person types to repeat it, where that is not `convforge train -m`.
+        identified_by: what a stopped sweep is found again by, where that is not `overrides`.
         planned: how many jobs there will be, where `jobs` are not all.
         named_by: the keys whose values name a job; None for those whose values differ.
     """
@@ -60,6 +61,7 @@ class SweepPlan:
     swept: Mapping[str, str]
     search: Search | None = None
     repeated_by: str | None = None
+    identified_by: Sequence[str] | None = None
     planned: int | None = None
     named_by: Sequence[str] | None = None
 
@@ -87,7 +89,7 @@ class SweepPlan:
     def identity(self) -> list[str]:
         """What a stopped sweep is found again by: a search may go on for longer."""
         if not self.search:
-            return list(self.overrides)
+            return list(self.identified_by or self.overrides)
         others = [item for item in self.overrides if not item.startswith(("hydra.sw", "hydra/sw"))]
         return [*others, json.dumps(self.search.settings.model_dump(mode="json", exclude=_AMOUNTS))]
 
