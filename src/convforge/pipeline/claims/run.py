@@ -78,12 +78,12 @@ def run_claim(
         progress.say(f"result: {path}")
 
     def wait(folder: Path) -> None:
-        raise _TuningAlone
+        raise _TuningAloneError
 
     try:
         own = hydra_config(root, plan.overrides)
         run_sweep(plan, own, root, progress, write if compare else wait)
-    except _TuningAlone:
+    except _TuningAloneError:
         if why_not is not None and not tune_only:
             raise UnfinishedError(
                 f"{why_not}: commit it, then the same command goes on with the test images"
@@ -91,7 +91,7 @@ def run_claim(
         progress.say("the learning rates are chosen; without --tune-only it goes on from here")
 
 
-class _TuningAlone(UnfinishedError):
+class _TuningAloneError(UnfinishedError):
     """Leaves a sweep as it is, to go on with the test images later."""
 
 
