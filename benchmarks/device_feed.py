@@ -54,28 +54,63 @@ def seconds_of_bare_scan(overrides: list[str], epochs: int) -> float:
     settings = settings_of(compose_config(root, [*ALWAYS, *overrides]))
     data = prepared(settings.data, root, Progress(Verbosity.QUIET))
     backend.start(seed=0, deterministic=True, precision=settings.trainer.precision)
+    from convforge.pipeline.training.trainer import build_trainer
+
+    trainer = build_trainer(settings, Manifest.read(data), data)
+    trainer.compile()
+    images, labels, indices = trainer.feed.stream.whole("train")
+    return bare_scan(
+        trainer.trainable,
+        images,
+        labels,
+        indices,
+        rows=settings.trainer.batch_size,
+        epochs=epochs,
+        augmentation=settings.augment,
+        basis=trainer.feed.stream.colour_basis(settings.augment),
+    )
+
+
+def bare_scan(
+    model: Any,
+    images: Any,
+    labels: Any,
+    indices: Any,
+    *,
+    rows: int,
+    epochs: int,
+    augmentation: Any,
+    basis: Any = None,
+) -> float:
+    """The median epoch but the first of a program written by hand, seconds.
+
+    Args:
+        model: compiled.
+        images: uint8 (n, height, width, channels).
+        labels: their classes.
+        indices: what the draws follow from.
+        rows: of a batch; the images of an epoch are whole batches.
+        epochs: how many.
+        augmentation: its settings.
+        basis: of the colours.
+    """
     import jax
     import jax.numpy as jnp
     import numpy as np
 
     from convforge.augment import draw_and_apply
-    from convforge.pipeline.training.trainer import build_trainer
 
-    trainer = build_trainer(settings, Manifest.read(data), data)
-    trainer.compile()
-    model, loss = trainer.trainable, trainer.trainable.loss
-    images, labels, indices = map(jnp.asarray, trainer.feed.stream.whole("train"))
+    loss = model.loss
+    images, labels, indices = map(jnp.asarray, (images, labels, indices))
     indices = indices.astype("int32")
-    rows = settings.trainer.batch_size
-    basis = trainer.feed.stream.colour_basis(settings.augment)
 
     def step(carry: Any, places: Any) -> tuple[Any, Any]:
         weights, others, slots, epoch = carry
         batch = images[places]
-        if settings.augment.active:
+        if augmentation.active:
             batch = draw_and_apply(
                 batch,
-                settings.augment,
+                augmentation,
                 seed=0,
                 epoch=epoch,
                 index=indices[places],

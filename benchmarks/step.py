@@ -179,6 +179,15 @@ def pytorch_net(model: str) -> Any:
                 *(nn.Conv2d(32, 64, 5, padding=2), nn.ReLU(), nn.AvgPool2d(**pool)),
                 *(nn.Flatten(), nn.Linear(1024, 10)),
             ]
+        case "wide_cnn":
+            layers, before = [], 3
+            pooled = (False, True, True, False, True, True)
+            for maps, pools in zip((32, 64, 128, 256, 256, 256), pooled, strict=True):
+                layers.append(nn.Conv2d(before, maps, 3, padding=1, bias=False))
+                layers += [nn.MaxPool2d(2)] if pools else []
+                layers += [nn.BatchNorm2d(maps, eps=1e-3), nn.ReLU()]
+                before = maps
+            layers += [nn.Flatten(), nn.Linear(1024, 10)]
     return nn.Sequential(Normalize(), *layers)
 
 
