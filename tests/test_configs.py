@@ -175,7 +175,10 @@ def _archive_for(settings: Settings, digits_archive: Path, path: Path) -> None:
 
 
 # One of each format in `make test`; those that others repeat in `make test-slow`.
-REPEATED = ("fashion_mnist", "mnist5k", "cifar10", "cifar100_binary", "alexnet", "none")
+REPEATED = (
+    *("fashion_mnist", "mnist5k", "cifar10", "cifar10_90", "cifar100_binary"),
+    *("alexnet", "none"),
+)
 
 
 def _sources() -> list[Any]:
