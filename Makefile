@@ -8,7 +8,8 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-backends test-package test-lowest test-slow lint ui clean
+.PHONY: help repro test test-backends test-package test-lowest test-slow bench bench-peers bench-pages \
+  lint ui clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +39,19 @@ test-lowest: | data ## the lowest versions that pyproject.toml allows: of the li
 
 test-slow: $(VENV)/.installed-dev | data ## the tests that take minutes, with what they count
 	$(BIN)/pytest -m slow -s
+
+bench: $(VENV)/.installed-dev | data ## all benchmarks, one table (BENCH=--help: options)
+	@$(BIN)/python benchmarks/bench.py $(BENCH)
+
+# Without constraints.txt: torchvision wants a PyTorch of its own.
+bench-peers: ## PyTorch, torchvision, Albumentations, OpenCV to compare with, in .venv-bench
+	@[ $(VENV_PEERS)/.installed -nt pyproject.toml ] || { rm -rf $(VENV_PEERS); $(FIND_PYTHON); \
+	  "$$python" -m venv $(VENV_PEERS) && \
+	  $(VENV_PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' && \
+	  touch $(VENV_PEERS)/.installed; }
+
+bench-pages: $(VENV)/.installed-dev ## tables and plots of the pages, from benchmarks/results.json
+	@$(BIN)/python benchmarks/bench.py --pages
 
 lint: $(VENV)/.installed-dev ## style and types
 	$(BIN)/ruff check
@@ -69,6 +83,7 @@ WITH_EXTRAS := .[dev,sweep,cluster,postgresql]
 WITH_TORCH := .[dev,torch]
 LIBRARY_LOWEST := .venv-lowest-library
 PIPELINE_LOWEST := .venv-lowest-pipeline
+VENV_PEERS := .venv-bench
 
 define install
 if command -v uv >/dev/null; then \

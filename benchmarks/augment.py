@@ -1,11 +1,11 @@
 """Images per second with crop, reflection, colour and geometry all at work, beside other libraries.
 
-    pip install 'convforge[bench]'
+    make bench-peers
     python benchmarks/augment.py [--seconds 1] [--rounds 5]
 
-All rows run on two cores and yield float32 batches. They take turns, round after round, and the
-table gives the median of each. Rows of tf.data run in this process, the others, which augment one
-image at a time, in one process for each core. "from memory" is a tensor in batches, "from shards"
+All arms run on two cores and yield float32 batches. They take turns, round after round. Those of
+tf.data run in this process, the others, which augment one image at a time, in one process for each
+core. "from memory" is a tensor in batches, "from shards"
 what a training run reads, shuffling included. "cast only" moves no pixel: the ceiling of its
 source. Start nothing else meanwhile.
 """
@@ -13,27 +13,23 @@ source. Start nothing else meanwhile.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
-import platform
-import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import augment_peers
-import keras
 import numpy as np
 import tensorflow as tf
+from measurement import Row, measure, options, peers_with, report
 
 from convforge.augment import Augmentation, draw_and_apply
 from convforge.augment.settings import Colour, Crop, Geometry, Reflection
@@ -75,16 +71,7 @@ def ours(data: Batches, side: int, batch: int) -> Batches:
 
 
 def keras_layers(data: Batches, side: int, batch: int) -> Batches:
-    layers = [
-        keras.layers.RandomCrop(side * 9 // 10, side * 9 // 10),
-        keras.layers.Resizing(side, side),
-        keras.layers.RandomFlip("horizontal"),
-        keras.layers.RandomRotation(15 / 360),
-        keras.layers.RandomTranslation(0.1, 0.1),
-        keras.layers.RandomZoom(0.1),
-        keras.layers.RandomShear(0.1, 0.0),
-        keras.layers.RandomColorJitter((0, 255), 0.1, 0.1, 0.1, 0.0),
-    ]
+    layers = augment_peers.keras_layers(side)
 
     def augmented(images: Any, _: Any) -> Any:
         images = tf.cast(images, tf.float32)
@@ -129,12 +116,6 @@ FROM_SHARDS = {
     "convforge, from shards": FULL,
     "cast only, from shards": Augmentation(),
 }
-#: What the rate is at least divided by that of the row.
-REQUIRED = {
-    32: {"Keras Random* layers": 12, "torchvision v2": 20, "Albumentations, FancyPCA": 15},
-    224: {"Keras Random* layers": 12, "torchvision v2": 8, "Albumentations, RGBShift": 3},
-}
-
 Measure = Callable[[float], float]
 
 
@@ -182,7 +163,7 @@ def rows_of_tf_data(side: int, batch: int, count: int, folder: Path) -> dict[str
 
 @contextmanager
 def peer_processes() -> Iterator[list[Any]]:
-    command = [sys.executable, str(Path(__file__).with_name("augment_peers.py"))]
+    command = [peers_with("numpy"), str(Path(__file__).with_name("augment_peers.py"))]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen(command, **pipes) for _ in range(CORES)]
     try:
@@ -194,7 +175,10 @@ def peer_processes() -> Iterator[list[Any]]:
 
 
 def peer(name: str, side: int, batch: int, processes: list[Any]) -> Measure:
+    _, packages = augment_peers.PEERS[name]
+
     def measure(seconds: float) -> float:
+        peers_with(*packages)
         for process in processes:
             print(json.dumps([name, side, batch, seconds]), file=process.stdin, flush=True)
         answers = [json.loads(process.stdout.readline()) for process in processes]
@@ -203,58 +187,29 @@ def peer(name: str, side: int, batch: int, processes: list[Any]) -> Measure:
     return measure
 
 
-def table(side: int, rates: dict[str, float]) -> Iterator[str]:
-    yield f"\n{'':<28} {'images/s':>10}   convforge is … times as fast"
-    for name, rate in rates.items():
-        source = "convforge, from shards" if name.endswith("shards") else OURS
-        times = "" if name == source else f"{rates[source] / rate:10.2f}"
-        required = REQUIRED.get(side, {}).get(name)
-        yield f"{name:<28} {rate:>10,.0f} {times:>10}" + (
-            f"   (at least {required})" if required else ""
-        )
-    for name in augment_peers.PEERS:
-        if name not in rates:
-            yield f"{name:<28} not installed: pip install 'convforge[bench]'"
-
-
-def versions() -> str:
-    packages = (
-        *("tensorflow", "keras", "torch", "torchvision", "albumentations"),
-        "opencv-python-headless",
-    )
-    found = []
-    for package in packages:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    return f"{platform.machine()}, {CORES} of {os.cpu_count()} cores, {', '.join(found)}"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=1.0, help="for each row of a round")
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    if hasattr(os, "sched_setaffinity"):
-        # Before TensorFlow's first operation, which counts them; the peers' processes inherit it.
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
-    print(versions())
+def rows(given: argparse.Namespace) -> Iterator[Row]:
+    """A row for each size."""
     for side, batch, count in SIZES:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             processes = stack.enter_context(peer_processes())
-            rows = rows_of_tf_data(side, batch, count, folder) | {
-                name: peer(name, side, batch, processes)
-                for name in augment_peers.PEERS
-                if augment_peers.is_installed(name)
+            arms = rows_of_tf_data(side, batch, max(batch, count // given.fewer), folder) | {
+                name: peer(name, side, batch, processes) for name in augment_peers.PEERS
             }
-            measured: dict[str, list[float]] = {name: [] for name in rows}
-            for _, (name, measure) in itertools.product(range(options.rounds), rows.items()):
-                measured[name].append(measure(options.seconds))
-        print(f"\n{side}×{side} pixels, batches of {batch}", end="")
-        rates = {name: statistics.median(found) for name, found in measured.items()}
-        print("\n".join(table(side, rates)))
+            row = Row(f"{side}×{side} pixels, batches of {batch}", "images/s", base=OURS)
+            timed = {name: partial(arm, given.seconds) for name, arm in arms.items()}
+            yield measure(row, timed, given.rounds)
+
+
+def main() -> None:
+    parser = options(__doc__, rounds=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each arm of a round")
+    parser.add_argument("--fewer", type=int, default=1, help="divide the images by that")
+    given = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        # Before TensorFlow's first operation, which counts them; the peers' processes inherit it.
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    report(rows(given), given.json)
 
 
 if __name__ == "__main__":

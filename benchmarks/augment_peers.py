@@ -8,7 +8,6 @@ data loader.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 import time
@@ -97,6 +96,22 @@ def opencv_warp_affine(side: int) -> Augment:
     ).astype("float32")
 
 
+def keras_layers(side: int) -> list[Any]:
+    """Keras' own layers, which take a batch."""
+    from keras import layers
+
+    return [
+        layers.RandomCrop(side * 9 // 10, side * 9 // 10),
+        layers.Resizing(side, side),
+        layers.RandomFlip("horizontal"),
+        layers.RandomRotation(15 / 360),
+        layers.RandomTranslation(0.1, 0.1),
+        layers.RandomZoom(0.1),
+        layers.RandomShear(0.1, 0.0),
+        layers.RandomColorJitter((0, 255), 0.1, 0.1, 0.1, 0.0),
+    ]
+
+
 #: Name of the row → what makes it, and the packages that it needs.
 PEERS: dict[str, tuple[Callable[[int], Augment], tuple[str, ...]]] = {
     "torchvision v2": (torchvision_v2, ("torchvision",)),
@@ -104,10 +119,6 @@ PEERS: dict[str, tuple[Callable[[int], Augment], tuple[str, ...]]] = {
     "Albumentations, RGBShift": (albumentations_rgb_shift, ("albumentations", "cv2")),
     "OpenCV warpAffine alone": (opencv_warp_affine, ("cv2",)),
 }
-
-
-def is_installed(name: str) -> bool:
-    return all(importlib.util.find_spec(package) for package in PEERS[name][1])
 
 
 def _measure(augmented: Augment, images: Image, batch: int, seconds: float) -> dict[str, float]:

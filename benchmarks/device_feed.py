@@ -2,8 +2,8 @@
 
     python benchmarks/device_feed.py [--rounds 3] [--epochs 4] [model=lecture_cnn …]
 
-Trains on JAX, without validation images, in a process of its own for each row, in turn, round after
-round; a row is the median of the images per second of all epochs but the first, which compiles.
+Trains on JAX, without validation images, in a process of its own for each arm, in turn, round after
+round; a value is the median of the seconds of all epochs but the first, which compiles.
 "bare scan" is what one would write by hand for a program of a whole epoch: the same net, loss,
 optimizer and augmentation, `stateless_call` and `stateless_apply` under `jax.lax.scan`, and no
 metrics, schedule, loss watch, journal nor checkpoints. Start nothing else meanwhile.
@@ -12,16 +12,16 @@ metrics, schedule, loss watch, journal nor checkpoints. Start nothing else meanw
 from __future__ import annotations
 
 import argparse
-import csv
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from measurement import Row, convforge, epochs_after_the_first, figure, measure, options, report
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "jax"
@@ -34,11 +34,8 @@ def seconds_of_ours(feed: str, overrides: list[str], epochs: int) -> float:
     """The median epoch of `convforge train` but the first."""
     with tempfile.TemporaryDirectory() as folder:
         run = [f"hydra.run.dir={folder}", f"trainer.feed={feed}", f"trainer.epochs={epochs}"]
-        command = [sys.executable, "-m", "convforge.pipeline.cli", "train", "-q"]
-        subprocess.run([*command, *ALWAYS, *run, *overrides], check=True)
-        with Path(folder, "history.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    return statistics.median(float(row["epoch_seconds"]) for row in rows[1:])
+        convforge("train", "-q", *ALWAYS, *run, *overrides)
+        return epochs_after_the_first(Path(folder))
 
 
 def seconds_of_bare_scan(overrides: list[str], epochs: int) -> float:
@@ -144,9 +141,15 @@ def bare_scan(
     return statistics.median(times[1:])
 
 
+def measured(arm: str, overrides: list[str], epochs: int) -> float:
+    """Seconds an epoch, by a process of its own."""
+    if arm != "bare scan":
+        return seconds_of_ours(arm, overrides, epochs)
+    return figure([sys.executable, __file__, "--bare", "--epochs", str(epochs), *overrides])
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = options(__doc__, rounds=3)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument(
@@ -156,22 +159,9 @@ def main() -> None:
     if given.bare:
         print(seconds_of_bare_scan(given.overrides, given.epochs))
         return
-    times: dict[str, list[float]] = {arm: [] for arm in ARMS}
-    for _ in range(given.rounds):
-        for arm in ARMS:
-            if arm == "bare scan":
-                command = [sys.executable, __file__, "--bare", "--epochs", str(given.epochs)]
-                done = subprocess.run(
-                    [*command, *given.overrides], check=True, stdout=subprocess.PIPE, text=True
-                )
-                times[arm].append(float(done.stdout.split()[-1]))
-            else:
-                times[arm].append(seconds_of_ours(arm, given.overrides, given.epochs))
-    print(f"{platform.machine()}, {os.cpu_count()} cores, {given.rounds} rounds, seconds an epoch")
-    base = statistics.median(times["bare scan"])
-    for arm, seconds in times.items():
-        median = statistics.median(seconds)
-        print(f"{arm:10} {median:8.3f}  {base / median:5.2f} of the bare scan's speed")
+    row = Row(" ".join(["an epoch", *given.overrides]), "s", base="bare scan")
+    arms = {arm: partial(measured, arm, given.overrides, given.epochs) for arm in ARMS}
+    report([measure(row, arms, given.rounds)], given.json)
 
 
 if __name__ == "__main__":

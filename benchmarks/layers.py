@@ -27,18 +27,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from machine import processor
 
 from convforge.layers import Conv2D, MaxoutConv2D, PReLU
 from convforge.optimizers import MomentumSGD
@@ -235,15 +234,6 @@ def ratio(first: Run, second: Run, rounds: int) -> tuple[float, float, float]:
     return one, other, statistics.median(ratios)
 
 
-def machine() -> str:
-    """The processor, how many of it, and how busy they are with other work."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    model = models[0] if models else platform.processor() or platform.machine()
-    return f"{os.cpu_count()} × {model}, load {os.getloadavg()[0]:.1f}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=30)
@@ -255,7 +245,8 @@ def main() -> None:
             subprocess.run([sys.executable, *sys.argv], env=environment, check=True)
         return
     versions = f"{BACKEND} {__import__(BACKEND).__version__}, keras {keras.__version__}"
-    print(f"\n{versions}, {machine()}, {arguments.rounds} rounds")
+    machine = f"{os.cpu_count()} × {processor()}, load {os.getloadavg()[0]:.1f}"
+    print(f"\n{versions}, {machine}, {arguments.rounds} rounds")
     print(f"{'':56}{'ms':>8}{'ms':>8}{'ratio':>8}  bound")
     for name, make, sign, bound in pairs():
         if arguments.only not in name:

@@ -2,12 +2,13 @@
 
     python benchmarks/serve.py [MODEL] [--seconds 5] [--rounds 3] [--requests 10000]
 
-MODEL is a run's folder, build/train unless said otherwise. Requests hold one image each. Rows: the
-model called in this process; MLflow's server with this project's model, asked with a PNG in base64
-and with pixels; the same server with the same net as MLflow's own Keras flavour logs it, asked with
-pixels. All servers run from the beginning, one is asked at a time, by 1, 8 and 32 clients in turn,
-round after round; a row has the medians of the rounds. Then one server gets so many requests, and
-its memory is looked at before, half-way and after. Start nothing else meanwhile.
+MODEL is a run's folder; without it, the default net after one step. Requests hold one image each.
+Arms: the model called in this process; MLflow's server with this project's model, asked with a PNG
+in base64 and with pixels; the same server with the same net as MLflow's own Keras flavour logs it,
+asked with pixels. All servers run from the beginning, one is asked at a time, by 1, 8 and 32
+clients in turn, round after round: requests a second, and the milliseconds that half and 99 % of
+them wait at most. Then one server gets so many requests, and its memory is looked at before,
+half-way and after. Start nothing else meanwhile.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import base64
 import http.client
 import json
 import os
-import platform
 import signal
 import socket
 import statistics
@@ -27,14 +27,19 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from measurement import Row, last_line, measure, options, report, trained_for_one_step
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 
 CLIENTS = (1, 8, 32)
+OURS, KERAS = "ours, file", "MLflow's Keras flavour, pixels"
 
 
 class Server:
@@ -60,7 +65,7 @@ class Server:
                 return
             except OSError:
                 if self.process.poll() is not None:
-                    raise SystemExit(log.read_text()) from None
+                    raise RuntimeError(last_line(log.read_text())) from None
                 time.sleep(0.1)
 
     def megabytes(self) -> float:
@@ -87,7 +92,7 @@ def load(port: int, body: bytes, clients: int, goes_on: Callable[[int], bool]) -
             answer = connection.getresponse()
             content = answer.read()
             if answer.status != 200:
-                raise SystemExit(content.decode())
+                raise RuntimeError(content.decode())
             latencies.append(time.perf_counter() - start)
 
     threads = [threading.Thread(target=client) for _ in range(clients)]
@@ -122,14 +127,8 @@ def in_process(predictor: Any, pixels: Any, seconds: float) -> tuple[float, floa
     return len(latencies) / (time.monotonic() - start), 1000 * cuts[49], 1000 * cuts[98]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", nargs="?", type=Path, default=Path("build/train"))
-    parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--requests", type=int, default=10_000)
-    given = parser.parse_args()
-
+def rows(given: argparse.Namespace) -> Iterator[Row]:
+    """Rates and waits for each number of clients, and the memory over many requests."""
     import mlflow
     import numpy as np
     from mlflow.models import Model, infer_signature
@@ -138,53 +137,82 @@ def main() -> None:
     from convforge.serving.model_card import EXAMPLE
     from convforge.serving.predictor import decode_image, find_model, load_predictor
 
-    weights, _ = find_model(given.model)
-    predictor = load_predictor(given.model)
-    file = (weights.parent / EXAMPLE).read_bytes()
-    pixels = decode_image(file, predictor.card)[None]
-    bodies = {
-        "file": json.dumps({"inputs": [base64.b64encode(file).decode()]}).encode(),
-        "pixels": json.dumps({"inputs": pixels.tolist()}).encode(),
-    }
-    found: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        run = given.model or trained_for_one_step(folder)
+        weights, _ = find_model(run)
+        predictor = load_predictor(run)
+        file = (weights.parent / EXAMPLE).read_bytes()
+        pixels = decode_image(file, predictor.card)[None]
+        bodies = {
+            "file": json.dumps({"inputs": [base64.b64encode(file).decode()]}).encode(),
+            "pixels": json.dumps({"inputs": pixels.tolist()}).encode(),
+        }
         write_mlflow_model(weights.parent, folder / "ours", Model())
         # MLflow's own flavour does not import what Keras must know: Python does, as it starts.
         (folder / "sitecustomize.py").write_text("import convforge\n")
         floats = pixels.astype(np.float32)
         signature = infer_signature(floats, predictor.outputs(floats))
         mlflow.keras.save_model(predictor.model, str(folder / "keras"), signature=signature)
-        servers = {
-            name: Server(folder / name, folder / f"{name}.log") for name in ("ours", "keras")
-        }
-        rows = (("ours", "file"), ("ours", "pixels"), ("keras", "pixels"))
-        try:
-            for _ in range(given.rounds):
-                found.setdefault(("in this process", 1), []).append(
-                    in_process(predictor, pixels, given.seconds)
+        servers = {}
+        for name in ("ours", "keras"):
+            servers[name] = Server(folder / name, folder / f"{name}.log")
+            stack.callback(servers[name].end)
+        waits: dict[tuple[int, str], list[tuple[float, float]]] = {}
+
+        def rate(clients: int, arm: str, found: tuple[float, float, float]) -> float:
+            waits.setdefault((clients, arm), []).append(found[1:])
+            return found[0]
+
+        def asked(clients: int, arm: str, server: str, body: str) -> float:
+            port = servers[server].port
+            return rate(clients, arm, measured(port, bodies[body], clients, given.seconds))
+
+        for clients in given.clients:
+            row = Row(f"{clients} client{'s' * (clients > 1)}", "requests/s", base=KERAS)
+            arms = {
+                arm: partial(asked, clients, arm, server, body)
+                for arm, server, body in (
+                    (OURS, "ours", "file"),
+                    ("ours, pixels", "ours", "pixels"),
+                    (KERAS, "keras", "pixels"),
                 )
-                for clients in CLIENTS:
-                    for server, body in rows:
-                        found.setdefault((f"{server}, {body}", clients), []).append(
-                            measured(servers[server].port, bodies[body], clients, given.seconds)
-                        )
-            ours = servers["ours"]
-            memory = [ours.megabytes()]
-            for _ in range(2):
-                load(ours.port, bodies["file"], 8, lambda count: count < given.requests // 2)
-                memory.append(ours.megabytes())
-        finally:
-            for each in servers.values():
-                each.end()
-    print(f"\n{predictor.card.name}, {platform.processor() or platform.machine()}, ", end="")
-    print(f"{os.cpu_count()} cores; medians of {given.rounds} rounds of {given.seconds:g} s\n")
-    print("| asked | clients | requests/s | p50 ms | p99 ms |\n|---|---|---|---|---|")
-    for (name, clients), rounds in found.items():
-        rate, median, high = (statistics.median(values) for values in zip(*rounds, strict=True))
-        print(f"| {name} | {clients} | {rate:,.0f} | {median:.1f} | {high:.1f} |")
-    steps = " → ".join(f"{megabytes:,.0f}" for megabytes in memory)
-    print(f"\nmemory over {given.requests:,} requests: {steps} MB")
+            }
+            if clients == 1:
+                arms["in this process"] = lambda: rate(
+                    1, "in this process", in_process(predictor, pixels, given.seconds)
+                )
+            yield measure(row, arms, given.rounds)
+            for place, share in enumerate(("half", "99 %")):
+                yield Row(
+                    f"{row.name}, {share} wait at most",
+                    "ms",
+                    base=KERAS,
+                    rounds={
+                        arm: [each[place] for each in waits[clients, arm]] for arm in row.rounds
+                    },
+                )
+        yield _memory(servers["ours"], bodies["file"], given.requests)
+
+
+def _memory(server: Server, body: bytes, requests: int) -> Row:
+    """Of a server's processes, before, in the midst of and after so many requests."""
+    row = Row(f"memory over {requests:,} requests", "MB", base="before")
+    row.rounds["before"] = [server.megabytes()]
+    for moment in ("half-way", "after"):
+        load(server.port, body, 8, lambda count: count < requests // 2)
+        row.rounds[moment] = [server.megabytes()]
+    return row
+
+
+def main() -> None:
+    parser = options(__doc__, rounds=3)
+    parser.add_argument("model", nargs="?", type=Path)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--clients", nargs="+", type=int, default=CLIENTS)
+    given = parser.parse_args()
+    report(rows(given), given.json)
 
 
 if __name__ == "__main__":

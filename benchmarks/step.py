@@ -4,28 +4,28 @@
 
 An arm is a process of its own: it trains the net on one ready batch of 100 images (CIFAR-10's size,
 `maxout_cnn` MNIST's), float32, with momentum and weight decay, for 60 steps, reads every loss,
-and reports the milliseconds of the median step. The arms take turns, round after round; a row is
-the median over the rounds and the ratio to the faster of PyTorch's two memory formats. Needs
-`convforge[pipeline,jax,torch]`; an arm whose packages are missing is left out. Start nothing else
-meanwhile.
+and reports the milliseconds of the median step. The arms take turns, round after round; they are
+compared with the faster of PyTorch's two memory formats. Needs `convforge[pipeline,jax,torch]`; an
+arm whose packages are missing says so. Start nothing else meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import itertools
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
+
+from measurement import NotHereError, Row, figure, measure, options, python_with, report
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-BATCH, STEPS, WARM_UP = 100, 60, 10
+BATCH, STEPS = 100, 60
 SIZES = {"lecture_cnn": (32, 32, 3), "layers_18pct": (32, 32, 3), "maxout_cnn": (28, 28, 1)}
 PYTORCH = ("pytorch", "pytorch channels last")
 ARMS = {
@@ -36,13 +36,21 @@ ARMS = {
 }
 
 
-def step_of_ours(model: str) -> float:
+def step_of_ours(model: str, steps: int) -> float:
     """Milliseconds of a step as `convforge train` compiles it, on the backend of KERAS_BACKEND."""
     from convforge.pipeline.composition import compose_config, settings_of
     from convforge.pipeline.project import project_root
-    from convforge.pipeline.training import backend
 
     settings = settings_of(compose_config(project_root(), [f"model={model}", "augment=none"]))
+    return step_of_net(settings, settings.model.specs(), SIZES[model], BATCH, steps)
+
+
+def step_of_net(
+    settings: Any, layers: Any, size: tuple[int, int, int], rows: int, steps: int
+) -> float:
+    """The same of any layers, on batches of `rows` images of `size`."""
+    from convforge.pipeline.training import backend
+
     backend.start(seed=0, deterministic=settings.trainer.deterministic, precision="float32")
     import keras
 
@@ -50,20 +58,18 @@ def step_of_ours(model: str) -> float:
     from convforge.pipeline.training.objective import training_loss, training_metrics
     from convforge.pipeline.training.optimization import build_optimizer, make_optimizer
 
-    size = SIZES[model]
     net = trained_model(
         build_model(
-            settings.model.specs(regression=False),
+            layers,
             image_shape=size,
             num_classes=10,
             normalize=settings.model.normalize,
             mean=[120.0] * size[-1],
             std=[60.0] * size[-1],
-            name=model,
         )
     )
     optimizer = make_optimizer(
-        settings.optimizer, settings.schedule, epochs=1, steps_per_epoch=STEPS
+        settings.optimizer, settings.schedule, epochs=1, steps_per_epoch=steps
     )
     build_optimizer(optimizer, net.trainable_variables, settings.optimizer)
     net.compile(
@@ -78,8 +84,8 @@ def step_of_ours(model: str) -> float:
             float(logs["loss"])
             times.append(time.perf_counter())
 
-    batches = _endless(*_batch(size))
-    net.fit(batches, steps_per_epoch=STEPS, shuffle=False, verbose=0, callbacks=[Times()])
+    batches = _endless(*_batch(size, rows))
+    net.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[Times()])
     return _median_step(times)
 
 
@@ -95,20 +101,22 @@ def _endless(images: Any, labels: Any) -> Any:
     return (each for each in itertools.repeat(batch))
 
 
-def _batch(size: tuple[int, int, int]) -> tuple[Any, Any]:
+def _batch(size: tuple[int, int, int], rows: int = BATCH) -> tuple[Any, Any]:
     import numpy as np
 
     draw = np.random.default_rng(0)
-    images = draw.integers(0, 256, (BATCH, *size)).astype("float32")
-    return images, draw.integers(0, 10, BATCH)
+    images = draw.integers(0, 256, (rows, *size)).astype("float32")
+    return images, draw.integers(0, 10, rows)
 
 
 def _median_step(times: list[float]) -> float:
-    steps = [after - before for before, after in itertools.pairwise(times[WARM_UP:])]
+    steps = [
+        after - before for before, after in itertools.pairwise(times[min(10, len(times) // 3) :])
+    ]
     return 1000 * statistics.median(steps)
 
 
-def step_of_pytorch(model: str, *, channels_last: bool) -> float:
+def step_of_pytorch(model: str, steps: int, *, channels_last: bool) -> float:
     """Milliseconds of a step of the net as one would write it in PyTorch."""
     import torch
 
@@ -123,7 +131,7 @@ def step_of_pytorch(model: str, *, channels_last: bool) -> float:
     optimizer = torch.optim.SGD(net.parameters(), 0.01, momentum=0.9, weight_decay=5e-4)
     loss_of = torch.nn.CrossEntropyLoss()
     times = []
-    for _ in range(STEPS):
+    for _ in range(steps):
         optimizer.zero_grad()
         loss = loss_of(net(images), labels)
         loss.backward()
@@ -191,39 +199,40 @@ def pytorch_net(model: str) -> Any:
     return nn.Sequential(Normalize(), *layers)
 
 
-def measured(arm: str, model: str) -> float:
+def measured(arm: str, model: str, steps: int) -> float:
     """Milliseconds, by a process of its own."""
-    given = [sys.executable, __file__, "--arm", arm, "--models", model]
-    environment = {**os.environ, "KERAS_BACKEND": ARMS[arm]}
-    done = subprocess.run(given, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    return float(done.stdout.split()[-1])
+    package = ARMS[arm]
+    # Ours needs its backend in this environment; PyTorch's own net may run in another.
+    python = python_with("torch") if arm in PYTORCH else sys.executable
+    if arm not in PYTORCH and python_with(package) != sys.executable:
+        raise NotHereError(f"{package} is not installed beside convforge")
+    given = [python, __file__, "--arm", arm, "--models", model, "--steps", str(steps)]
+    return figure(given, {"KERAS_BACKEND": package})
+
+
+def rows(given: argparse.Namespace) -> Iterator[Row]:
+    """A row for each net."""
+    for model in given.models:
+        arms = {arm: partial(measured, arm, model, given.steps) for arm in given.arms}
+        row = measure(Row(f"{model}, {'×'.join(map(str, SIZES[model]))}", "ms"), arms, given.rounds)
+        row.base = min((arm for arm in PYTORCH if arm in row.rounds), key=row.median, default=None)
+        yield row
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = options(__doc__, rounds=5)
+    parser.add_argument("--steps", type=int, default=STEPS, help="of each arm and round")
     parser.add_argument("--models", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.arm:
-        in_pytorch = given.arm in PYTORCH
+    if given.arm is None:
+        report(rows(given), given.json)
+    elif given.arm in PYTORCH:
         last = given.arm.endswith("last")
-        model = given.models[0]
-        print(step_of_pytorch(model, channels_last=last) if in_pytorch else step_of_ours(model))
-        return
-    arms = [arm for arm in given.arms if importlib.util.find_spec(ARMS[arm])]
-    print(f"{platform.machine()}, {os.cpu_count()} cores, {given.rounds} rounds, ms a step")
-    for model in given.models:
-        times: dict[str, list[float]] = {arm: [] for arm in arms}
-        for _ in range(given.rounds):
-            for arm in arms:
-                times[arm].append(measured(arm, model))
-        medians = {arm: statistics.median(found) for arm, found in times.items()}
-        peers = [medians[arm] for arm in PYTORCH if arm in medians]
-        for arm, median in medians.items():
-            speed = f"{min(peers) / median:5.2f} of PyTorch's speed" if peers else ""
-            print(f"{model:13} {arm:22} {median:7.1f}  {min(times[arm]):7.1f} at best  {speed}")
+        print(step_of_pytorch(given.models[0], given.steps, channels_last=last))
+    else:
+        print(step_of_ours(given.models[0], given.steps))
 
 
 if __name__ == "__main__":

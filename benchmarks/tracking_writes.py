@@ -22,23 +22,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from importlib.metadata import version
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
+from measurement import ROOT, make_project
+
 # The servers that the tests use.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "tracking"))
+sys.path.insert(0, str(ROOT / "tests" / "tracking"))
 
 from mlflow_server import running_server
 from postgresql import running_postgresql, unavailable
 
-from convforge.pipeline.tracking.mlflow_client import METRICS_A_REQUEST, experiment_id, open_client
+from convforge.pipeline.tracking.mlflow_client import experiment_id, open_client
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 WRITERS = (1, 2, 4, 8)
-EPOCH = 8
+# Figures of a request: an epoch's, and as many as MLflow takes.
+EPOCH, LARGEST = 8, 1000
 RUNS = 4
 
 
@@ -72,9 +74,9 @@ def _stores() -> Iterator[tuple[str, str]]:
 
 
 def _measure_store(name: str, uri: str, seconds: float) -> None:
-    experiment = experiment_id(open_client(uri), "benchmark", uri)
+    experiment = experiment_id(open_client(uri, print), "benchmark", uri)
     print(f"\n{name:22}{'writers':>8}{'figures a request':>19}{'requests/s':>12}{'figures/s':>12}")
-    for size in (EPOCH, METRICS_A_REQUEST):
+    for size in (EPOCH, LARGEST):
         for writers in WRITERS:
             requests, taken = _write(uri, experiment, writers, size, seconds)
             rate = requests / taken
@@ -97,7 +99,7 @@ def _write(uri: str, experiment: str, writers: int, size: int, seconds: float) -
     taken = time.monotonic() - start
     for process in processes:
         process.join()
-    client = open_client(uri)
+    client = open_client(uri, print)
     for run, requests in done:
         for name in ("figure0", f"figure{size - 1}"):
             there = len(client.get_metric_history(run, name))
@@ -110,7 +112,7 @@ def _writer(
 ) -> None:
     from mlflow.entities import Metric
 
-    client = open_client(uri)
+    client = open_client(uri, print)
     run = client.create_run(experiment).info.run_id
     client.log_batch(run, metrics=[Metric("warm", 0.0, 0, 0)])
     barrier.wait()
@@ -130,7 +132,8 @@ def _writer(
 
 def _measure_sweeps() -> None:
     print(f"\n{RUNS} runs of 12 epochs{'jobs at once':>16}{'seconds':>10}{'seconds a run':>15}")
-    with _project() as project:
+    with tempfile.TemporaryDirectory() as folder:
+        project = make_project(Path(folder) / "project")
         command = [sys.executable, "-m", "convforge.pipeline.cli", "train", "-q", "-m"]
         overrides = ["trainer.epochs=12", "model=softmax_linear", "augment=none"]
         seeds = ",".join(str(seed) for seed in range(RUNS))
@@ -146,18 +149,9 @@ def _measure_sweeps() -> None:
             )
             taken = time.monotonic() - start
             print(f"{'':18}{jobs:16}{taken:10.1f}{taken / RUNS:15.1f}", flush=True)
-            client = open_client(f"sqlite:///{project}/mlflow.db")
+            client = open_client(f"sqlite:///{project}/mlflow.db", print)
             experiment = client.get_experiment_by_name(f"of{jobs}").experiment_id
             assert len(client.search_runs([experiment])) == RUNS + 1
-
-
-@contextmanager
-def _project() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as folder:
-        project = Path(folder)
-        for name in ("conf", "data"):
-            (project / name).symlink_to(REPOSITORY / name)
-        yield project
 
 
 if __name__ == "__main__":

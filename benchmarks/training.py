@@ -12,15 +12,14 @@ written behind them. Start nothing else meanwhile.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
+
+from measurement import convforge, epochs_after_the_first
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -34,12 +33,8 @@ VARIANTS = {
 
 def seconds_an_epoch(overrides: list[str], folder: Path) -> float:
     """The median over the epochs but the first."""
-    out = f"hydra.run.dir={folder}"
-    command = [sys.executable, "-m", "convforge.pipeline.cli", "train", "-q", "tracking=none", out]
-    subprocess.run([*command, *overrides], check=True)
-    with (folder / "history.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return statistics.median(float(row["epoch_seconds"]) for row in rows[1:])
+    convforge("train", "-q", "tracking=none", f"hydra.run.dir={folder}", *overrides)
+    return epochs_after_the_first(folder)
 
 
 def checkpoint_costs(overrides: list[str], folder: Path) -> tuple[float, float, float]:
