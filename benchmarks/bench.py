@@ -25,20 +25,20 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import page
 from bounds import verdicts
 from machine import machine, moment, versions
-from measurement import ROOT, last_line
+from measurement import PROGRESS, ROOT, last_line
 from sections import SECTIONS, Section
 
 OUT = ROOT / "outputs" / "bench"
 COMMITTED = ROOT / "benchmarks" / "results.json"
 # How many times its minutes a section may take, and minutes for the start.
-_PATIENCE, _START = 4.0, 3.0
+_PATIENCE, _START = 4.0, 5.0
 # What a person's shell may say must not decide where runs go, nor that every start compiles anew.
 _FOREIGN = ("DVC_", "HYDRA_", "KERAS_", "MLFLOW_", "CONVFORGE_", "PYTHONDONTWRITEBYTECODE")
 _ENVIRONMENT = {
@@ -46,6 +46,9 @@ _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DVC_NO_ANALYTICS": "1",
     "PYTHONUNBUFFERED": "1",
+    # What is compared is compared on the processor.
+    "CUDA_VISIBLE_DEVICES": "",
+    "JAX_PLATFORMS": "cpu",
 }
 
 
@@ -135,7 +138,7 @@ def _run(command: list[str], environment: dict[str, str], limit: float, log: Pat
                 said.append(line)
                 file.write(line)
                 file.flush()
-                if line.startswith("  ") and not line.startswith("   "):
+                if line.startswith(PROGRESS):
                     print(line, end="", flush=True)
         process.wait()
     finally:
@@ -225,10 +228,12 @@ def check(results: dict[str, Any]) -> bool:
     return is_kept
 
 
-def failures(results: dict[str, Any]) -> list[str]:
-    """What failed, section by section and arm by arm."""
+def failures(results: dict[str, Any], chosen: Collection[str] = SECTIONS) -> list[str]:
+    """What failed of the chosen sections, section by section and arm by arm."""
     found = []
     for name, section in results.get("sections", {}).items():
+        if name not in chosen:
+            continue
         if "failed" in section:
             found.append(f"{name}: {section['failed']}")
         for row in section.get("rows", ()):
@@ -283,12 +288,16 @@ def main(arguments: list[str] | None = None) -> int:
         if not results:
             parser.error(f"--last: there is no {given.out / 'results.json'}; measure first")
     else:
-        results = measure_all(given.only or SECTIONS, given, given.out.resolve())
+        try:
+            results = measure_all(given.only or SECTIONS, given, given.out.resolve())
+        except KeyboardInterrupt:
+            print(f"\nstopped; what was measured is in {given.out}", file=sys.stderr)
+            return 130
         print(f"\ntable: {given.out / 'table.md'}    figures: {given.out / 'results.json'}")
     is_well = True
     if given.check:
         is_well = check(results)
-    for line in failures(results):
+    for line in failures(results, given.only or SECTIONS):
         print(f"failed: {line}", file=sys.stderr)
         is_well = False
     if given.write:

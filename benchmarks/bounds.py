@@ -122,6 +122,8 @@ BOUNDS = (
           "what we add to TensorFlow and MLflow is small beside them", at_most=1.25),
     Bound("growth", "preprocess, images", "", None, "an image's work does not depend on the others",
           at_most=1.1),
+    Bound("growth", "memory of preprocess, images", "", None, "shards are written as they fill",
+          at_most=0.15),
     Bound("growth", "a training epoch, images", "", None, "the same", at_most=1.1),
     Bound("growth", "a step, side of the image", "", None, "pixels grow with its square",
           at_most=2.2),

@@ -151,6 +151,7 @@ def measured(arm: str, overrides: list[str], epochs: int) -> float:
 def main() -> None:
     parser = options(__doc__, rounds=3)
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--name", help="of the row; default: the overrides")
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument(
         "overrides", nargs="*", help="of the config; the batch must divide the images"
@@ -159,7 +160,7 @@ def main() -> None:
     if given.bare:
         print(seconds_of_bare_scan(given.overrides, given.epochs))
         return
-    row = Row(" ".join(["an epoch", *given.overrides]), "s", base="bare scan")
+    row = Row(given.name or " ".join(["an epoch", *given.overrides]), "s", base="bare scan")
     arms = {arm: partial(measured, arm, given.overrides, given.epochs) for arm in ARMS}
     report([measure(row, arms, given.rounds)], given.json)
 

@@ -2,8 +2,9 @@
 
     python benchmarks/growth.py [--rounds 3]
 
-- images ×1, ×4, ×16: `convforge preprocess` of digits' size, start and end included, and an epoch
-  of `convforge train` (the second; the first compiles);
+- images ×1, ×4, ×16, of the digits' size: `convforge preprocess`, start and end included, its time
+  and the memory of its largest process; an epoch of `convforge train` (the second: the first
+  compiles);
 - a training step of `lecture_cnn`: side of the image, images of the batch, number of convolutions
   (5 × 5, 32 → 32 channels, on maps of 16 × 16, behind the first pooling);
 - runs of a sweep by `hydra/launcher=together`, one round: the whole command.
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from measurement import (
+    CONVFORGE,
     Row,
     convforge,
     epochs_after_the_first,
@@ -35,6 +37,7 @@ from measurement import (
     options,
     output,
     report,
+    watched,
 )
 from step import BATCH, step_of_net
 from together import seconds as seconds_of_sweep
@@ -46,6 +49,7 @@ BATCHES = (25, 100, 400)
 LAYERS = (1, 2, 4, 8)
 #: The rows, by name; `page.py` says what to expect of each.
 PREPROCESS, EPOCH, RUNS = "preprocess, images", "a training epoch, images", "together, runs"
+MEMORY = "memory of preprocess, images"
 SIDE, ROWS, DEPTH = "a step, side of the image", "a step, images of a batch", "a step, convolutions"
 
 
@@ -64,11 +68,13 @@ def of_data(path: Path) -> list[str]:
     return [*keys, f"data.path={path}"]
 
 
-def seconds_of_preprocess(project: Path, data: Path) -> float:
-    """The whole command."""
+def seconds_of_preprocess(project: Path, data: Path, megabytes: list[float]) -> float:
+    """Of the whole command; the memory of its largest process goes to `megabytes`."""
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as out:
-        convforge("preprocess", "-q", "--out", f"{out}/data", *of_data(data), cwd=project)
+        words = ("preprocess", "-q", "--out", f"{out}/data", *of_data(data))
+        _, held = watched([*CONVFORGE, *words], project)
+        megabytes.append(held)
         return time.perf_counter() - start
 
 
@@ -113,10 +119,15 @@ def rows(given: argparse.Namespace) -> Iterator[Row]:
         project = make_project(folder / "project")
         counts = [given.images * factor for factor in (1, 4, 16)]
         data = {f"{count}": make_images(folder / f"{count}.npz", count) for count in counts}
+        held: dict[str, list[float]] = {count: [] for count in data}
         arms = {
-            count: partial(seconds_of_preprocess, project, path) for count, path in data.items()
+            count: partial(seconds_of_preprocess, project, path, held[count])
+            for count, path in data.items()
         }
         yield measure(Row(PREPROCESS, "s"), arms, given.rounds)
+        smallest = f"{given.images}"
+        rounds = {count: values for count, values in held.items() if values}
+        yield Row(MEMORY, "MB", smallest, rounds)
         arms = {
             count: partial(seconds_of_epoch, project, path, given.model)
             for count, path in data.items()

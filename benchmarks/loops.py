@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,13 +32,13 @@ from typing import Any
 from measurement import (
     Row,
     epochs_after_the_first,
-    last_line,
     make_project,
     measure,
     options,
     output,
     peers_with,
     report,
+    watched,
 )
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -84,26 +83,6 @@ def rows(given: argparse.Namespace) -> Iterator[Row]:
         base="ours",
         rounds={arm: memory[arm] for arm in row.rounds},
     )
-
-
-def watched(command: list[str], folder: Path) -> tuple[str, float]:
-    """What a program prints, and the megabytes that the largest of its processes held.
-
-    Raises:
-        RuntimeError: it failed.
-    """
-    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            command, cwd=folder, stdout=said, stderr=errors, stdin=subprocess.DEVNULL
-        )
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        said.seek(0)
-        errors.seek(0)
-        if process.returncode:
-            raise RuntimeError(f"status {process.returncode}: {last_line(errors.read())}")
-        # Linux counts in KiB, macOS in bytes.
-        return said.read(), used.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def command_of_ours(arm: str, data: Path, run: Path, epochs: int) -> list[str]:

@@ -16,6 +16,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 #: The environment of `make bench-peers`, with libraries that cannot stand beside ours.
 PEERS = ROOT / ".venv-bench" / "bin" / "python"
+PROGRESS = "  · "
+#: Our command in this environment.
+CONVFORGE = (sys.executable, "-m", "convforge.pipeline.cli")
 #: Of these more is faster, of bytes less is better; all other units are times.
 RATES = ("images/s", "requests/s", "GB/s")
 SIZES = ("MB",)
@@ -99,8 +103,8 @@ def measure(row: Row, arms: Mapping[str, Callable[[], float]], rounds: int) -> R
 
 
 def say(line: str) -> None:
-    """Progress."""
-    print(f"  {line}", file=sys.stderr, flush=True)
+    """Progress, marked so that it is told from what libraries write."""
+    print(f"{PROGRESS}{line}", file=sys.stderr, flush=True)
 
 
 def written(value: float) -> str:
@@ -145,7 +149,27 @@ def output(command: Sequence[str], environment: Mapping[str, str] | None = None,
 
 def convforge(*words: str, environment: Mapping[str, str] | None = None, **how: Any) -> str:
     """What a command of ours prints, in a process of its own."""
-    return output([sys.executable, "-m", "convforge.pipeline.cli", *words], environment, **how)
+    return output([*CONVFORGE, *words], environment, **how)
+
+
+def watched(command: Sequence[str], folder: Path) -> tuple[str, float]:
+    """What a program prints, and the megabytes that the largest of its processes held.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=said, stderr=errors, stdin=subprocess.DEVNULL
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        errors.seek(0)
+        if process.returncode:
+            raise RuntimeError(f"status {process.returncode}: {last_line(errors.read())}")
+        # Linux counts in KiB, macOS in bytes.
+        return said.read(), used.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def make_project(folder: Path) -> Path:

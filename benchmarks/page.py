@@ -184,6 +184,9 @@ GROWTH = {
         "images", 1, f"{_FIXED}: starting Python, and above some size a process for each core",
         "the index of the images and their hashes no longer fit in the caches",
     ),
+    growth.MEMORY: Growth(
+        "images", 0, "less is held of more images", "the archive's index and its labels are held",
+    ),
     growth.EPOCH: Growth(
         "images", 1, f"{_FIXED}: the turn of an epoch, its figures and its checkpoint",
         "the shuffled images no longer fit in the caches",
@@ -246,10 +249,10 @@ def sentence(row: Row) -> str:
     assert slope is not None
     said = f"slope {slope:.2f}, {last_slope(row):.2f} between the largest two"
     if abs(slope - expected.slope) <= 0.1:
-        return f"{said}: as the work, {expected.slope:g}"
+        return f"{said}, as expected ({expected.slope:g})"
     why = expected.below if slope < expected.slope else expected.above
     where = "below" if slope < expected.slope else "above"
-    return f"{said}: {where} the work's {expected.slope:g}, since {why}"
+    return f"{said}; {where} the expected {expected.slope:g}: {why}"
 
 
 def _growth(results: Results, *, plot: bool = True) -> str:

@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from machine import accelerator
+
 WITHOUT_CONVOLUTIONS = ("model.layers.conv1=null", "model.layers.conv2=null")
-_NO_ACCELERATOR = "no accelerator answers here (nvidia-smi)"
 
 
 def _here(given: argparse.Namespace) -> str | None:
@@ -18,6 +19,13 @@ def _archives(given: argparse.Namespace) -> str | None:
     if given.photographs or given.cifar:
         return None
     return "no archive was named (--photographs FILE.tar, --cifar FILE.tar.gz)"
+
+
+def _accelerator(given: argparse.Namespace) -> str | None:
+    name = accelerator()
+    if name is None:
+        return "no accelerator answers here (nvidia-smi)"
+    return f"all other tables are the processor's; {name} was not used"
 
 
 @dataclass(frozen=True)
@@ -102,9 +110,12 @@ SECTIONS = {
         "device_feed.py",
         minutes=1.0,
         rounds=2,
-        options=("trainer.batch_size=50", *WITHOUT_CONVOLUTIONS),
+        options=(
+            *("--name", "an epoch of the default net without convolutions, batches of 50"),
+            *("trainer.batch_size=50", *WITHOUT_CONVOLUTIONS),
+        ),
         quick=(
-            *("--epochs", "2", "trainer.batch_size=50", "trainer.limit_examples=200"),
+            *("--name", "an epoch", "--epochs", "2", "trainer.batch_size=50"),
             *WITHOUT_CONVOLUTIONS,
         ),
         environment={"KERAS_BACKEND": "jax"},
@@ -114,7 +125,10 @@ SECTIONS = {
         "together.py",
         minutes=2.0,
         rounds=2,
-        options=("--runs", "8", "trainer.epochs=5", *WITHOUT_CONVOLUTIONS),
+        options=(
+            *("--runs", "8", "--name", "of 5 epochs of the default net without convolutions"),
+            *("trainer.epochs=5", *WITHOUT_CONVOLUTIONS),
+        ),
         quick=(
             *("--runs", "2", "trainer.epochs=1", "trainer.limit_steps=1", "augment=none"),
             *WITHOUT_CONVOLUTIONS,
@@ -135,7 +149,7 @@ SECTIONS = {
         minutes=2.0,
         rounds=3,
         options=("--seconds", "2", "--requests", "4000", "--clients", "1", "8"),
-        quick=("--seconds", "0.2", "--requests", "40", "--clients", "1"),
+        quick=("--seconds", "1", "--requests", "40", "--clients", "1"),
     ),
     "growth": Section(
         "How time grows",
@@ -155,6 +169,6 @@ SECTIONS = {
         "",
         minutes=0.0,
         rounds=0,
-        lacks=lambda given: _NO_ACCELERATOR,
+        lacks=_accelerator,
     ),
 }

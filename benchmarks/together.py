@@ -51,11 +51,13 @@ def seconds(variant: str, runs: int, overrides: list[str]) -> float:
 def main() -> None:
     parser = options(__doc__, rounds=2, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=16)
+    parser.add_argument("--name", help="of the runs; default: the overrides")
     parser.add_argument("overrides", nargs="*", help="of all runs, as for `convforge train`")
     given = parser.parse_args()
     if os.environ.get("KERAS_BACKEND") != "jax":
         sys.exit("give KERAS_BACKEND=jax")
-    row = Row(f"{given.runs} runs {' '.join(given.overrides)}", "s", base="one after another")
+    name = given.name or " ".join(given.overrides)
+    row = Row(f"{given.runs} runs {name}".rstrip(), "s", base="one after another")
     arms = {variant: partial(seconds, variant, given.runs, given.overrides) for variant in VARIANTS}
     report([measure(row, arms, given.rounds)], given.json)
 

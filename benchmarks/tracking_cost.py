@@ -37,8 +37,9 @@ sys.path.insert(0, str(ROOT / "tests" / "tracking"))
 
 from mlflow_server import running_server
 
+from convforge.pipeline.composition import compose_config, settings_of
 from convforge.pipeline.progress import Progress, Verbosity
-from convforge.pipeline.settings.tracking import MLflowTracking
+from convforge.pipeline.project import project_root
 from convforge.pipeline.tracking.clients import Clients
 from convforge.pipeline.tracking.store import Store, quiet_mlflow
 from convforge.pipeline.tracking.tracker import Tracker
@@ -75,7 +76,8 @@ def loop(steps: int, products: int, after: Callable[[int], object]) -> float:
 
 def tracked(uri: str, folder: Path, steps: int, products: int, ends: list[float]) -> float:
     """Milliseconds a step of a loop with our tracker; how long its end took goes to `ends`."""
-    settings = MLflowTracking(name="mlflow", uri=uri, system_metrics=False)
+    config = compose_config(project_root(), ["tracking.system_metrics=false"])
+    settings = settings_of(config).tracking.model_copy(update={"uri": uri})
     run = Path(tempfile.mkdtemp(dir=folder))
     tracker = Tracker(settings, run, folder, QUIET, kind="train")
     tracker.journal.begin(name="loop", tags={}, params={}, key=tracker.key, store=tracker.store)

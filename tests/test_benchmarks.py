@@ -148,9 +148,9 @@ def test_every_bound_has_a_reason_and_one_side(bound: Bound) -> None:
 
 def test_growth_is_said_with_its_slope_and_the_reason_where_it_is_not_that_of_the_work() -> None:
     linear = Row(page.growth.PREPROCESS, "s", None, {"10": [1.0], "40": [4.0], "160": [16.0]})
-    assert page.sentence(linear).startswith("slope 1.00, 1.00 between the largest two: as the work")
+    assert page.sentence(linear).startswith("slope 1.00, 1.00 between the largest two, as expected")
     fixed = Row(page.growth.PREPROCESS, "s", None, {"10": [3.0], "40": [3.0], "160": [6.0]})
-    assert page.sentence(fixed).startswith("slope 0.25, 0.50 between the largest two: below the")
+    assert page.sentence(fixed).startswith("slope 0.25, 0.50 between the largest two; below the")
     assert page.GROWTH[fixed.name].below in page.sentence(fixed)
 
 
