@@ -32,7 +32,7 @@ from typing import Any
 import page
 from bounds import verdicts
 from machine import machine, moment, versions
-from measurement import PROGRESS, ROOT, last_line
+from measurement import PROGRESS, ROOT, last_words
 from sections import SECTIONS, Section
 
 OUT = ROOT / "outputs" / "bench"
@@ -146,7 +146,7 @@ def _run(command: list[str], environment: dict[str, str], limit: float, log: Pat
         _end(process)
     if late.is_set():
         return f"it took longer than {limit / 60:.0f} minutes"
-    return f"{last_line(''.join(said))} (all of it: {_shown(log)})" if process.returncode else None
+    return f"{last_words(''.join(said))} (all of it: {_shown(log)})" if process.returncode else None
 
 
 def _shown(path: Path) -> str:

@@ -117,10 +117,15 @@ def written(value: float) -> str:
     return f"{value:,.0f}" if value == 0 or abs(value) >= 100 else f"{value:#.3g}"
 
 
-def last_line(text: str) -> str:
-    """What a program said last."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it said nothing"
+def last_words(text: str) -> str:
+    """What a program said last: of a traceback the error, else the last line."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    traces = [n for n, line in enumerate(lines) if line.startswith("Traceback (most recent")]
+    if traces:
+        after = lines[traces[-1] + 1 :]
+        errors = [n for n, line in enumerate(after) if not line.startswith(" ")]
+        lines = [" ".join(line.strip() for line in after[errors[0] :])] if errors else lines
+    return lines[-1].strip()[:300] if lines else "it said nothing"
 
 
 def _one_line(error: BaseException) -> str:
@@ -143,7 +148,7 @@ def output(command: Sequence[str], environment: Mapping[str, str] | None = None,
         **how,
     )
     if done.returncode:
-        raise RuntimeError(f"status {done.returncode}: {last_line(done.stderr or done.stdout)}")
+        raise RuntimeError(f"status {done.returncode}: {last_words(done.stderr or done.stdout)}")
     return done.stdout
 
 
@@ -167,7 +172,7 @@ def watched(command: Sequence[str], folder: Path) -> tuple[str, float]:
         said.seek(0)
         errors.seek(0)
         if process.returncode:
-            raise RuntimeError(f"status {process.returncode}: {last_line(errors.read())}")
+            raise RuntimeError(f"status {process.returncode}: {last_words(errors.read())}")
         # Linux counts in KiB, macOS in bytes.
         return said.read(), used.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 

@@ -24,25 +24,35 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from bare_decoders import photographs
 from measurement import Row, figure, measure, options, output, peers_with, report
-from pydantic import TypeAdapter
 
+from convforge.pipeline.composition import compose_config, settings_of
 from convforge.pipeline.data.manifest import Manifest
 from convforge.pipeline.data.preparation.prepare import prepare
 from convforge.pipeline.data.reading.shard_reader import ShardReader
 from convforge.pipeline.progress import Progress, Verbosity
+from convforge.pipeline.project import project_root
 from convforge.pipeline.settings.data import DataSettings
 
 QUIET = Progress(Verbosity.QUIET)
 SIDE = 256
 PILLOW = "bare Pillow"
+PHOTOGRAPHS = {
+    "size": f"[{SIDE},{SIDE}]",
+    "geometry": "center_crop",
+    "background": "255",
+    "split.validation": "0",
+    "split.test": "0",
+    "duplicates": "keep",
+    "max_bad_share": "0",
+    "shard_examples": "256",
+}
 #: The bare decoders, and the packages that they need.
 DECODERS = {
     "bare Pillow, two steps": ("numpy", "PIL"),
@@ -53,27 +63,11 @@ DECODERS = {
 _PASSES = 5
 
 
-def settings(**changes: Any) -> DataSettings:
+def settings(changes: Mapping[str, str]) -> DataSettings:
     """The `data` group of the config, for photographs."""
-    values = {
-        "name": "benchmark",
-        "format": "folders",
-        "path": "",
-        "channels": 3,
-        "size": [SIDE, SIDE],
-        "geometry": "center_crop",
-        "background": 255,
-        "max_pixels": 64_000_000,
-        "store": "pixels",
-        "split": {"validation": 0, "test": 0},
-        "duplicates": "keep",
-        "on_bad": "quarantine",
-        "max_bad_share": 0.0,
-        "shard_examples": 256,
-        "num_classes": None,
-    }
-    adapter: TypeAdapter[DataSettings] = TypeAdapter(DataSettings)
-    return adapter.validate_python({**values, **changes})
+    keys = {**PHOTOGRAPHS, **changes}
+    overrides = [f"data.{key}={value}" for key, value in keys.items()]
+    return settings_of(compose_config(project_root(), ["data=folder", *overrides])).data
 
 
 def repeated(sample: Path, count: int, path: Path) -> Path:
@@ -92,7 +86,7 @@ def prepare_once(source: str, out: str, cores: str, changes: str) -> None:
     """In a process of its own: prepare, and say what it took."""
     start = time.perf_counter()
     manifest = prepare(
-        settings(**json.loads(changes)), Path(source), Path(out), QUIET, processes=int(cores)
+        settings(json.loads(changes)), Path(source), Path(out), QUIET, processes=int(cores)
     )
     seconds = time.perf_counter() - start
     own = resource.getrusage(resource.RUSAGE_SELF)
@@ -111,7 +105,9 @@ def prepare_once(source: str, out: str, cores: str, changes: str) -> None:
     )
 
 
-def prepared(source: Path, out: Path, cores: int, **changes: Any) -> dict[str, float]:
+def prepared(
+    source: Path, out: Path, cores: int, changes: Mapping[str, str] = {}
+) -> dict[str, float]:
     """What `prepare_once` says."""
     command = [sys.executable, __file__, "--once", str(source), str(out), str(cores)]
     found: dict[str, float] = json.loads(output([*command, json.dumps(changes)]))
@@ -140,12 +136,11 @@ def rows_of_photographs(given: argparse.Namespace, work: Path) -> Iterator[Row]:
         source.unlink()
     if not runs[many]:
         return
-    memory = Row("memory of it", "MB", base=f"main process, {few:,}")
-    for who in ("main", "worker"):
+    for who, key in (("main process", "main"), ("largest worker", "worker")):
+        memory = Row(f"memory of the {who}", "MB", base=f"{few:,} photographs")
         for count, found in runs.items():
-            values = [each[f"{who}_megabytes"] for each in found]
-            memory.rounds[f"{who} process, {count:,}"] = values
-    yield memory
+            memory.rounds[f"{count:,} photographs"] = [each[f"{key}_megabytes"] for each in found]
+        yield memory
     # Workers share the images; what the main process does for each is done by it alone.
     alone = Row("time of the main process for an image", "µs")
     alone.rounds["convforge"] = [
@@ -164,11 +159,11 @@ def bare_rate(arm: str, packages: tuple[str, ...], given: argparse.Namespace) ->
 
 def rows_of_cifar(given: argparse.Namespace, work: Path) -> Iterator[Row]:
     """60,000 small JPEG, and how fast their shards are read."""
-    keys = {"size": [32, 32], "geometry": "as_is", "shard_examples": 2048}
+    keys = {"size": "[32,32]", "geometry": "as_is", "shard_examples": "2048"}
 
     def ours() -> float:
         shutil.rmtree(work / "cifar", ignore_errors=True)
-        found = prepared(given.cifar, work / "cifar", given.cores, **keys)
+        found = prepared(given.cifar, work / "cifar", given.cores, keys)
         return found["images"] / found["seconds"]
 
     row = measure(Row("CIFAR-10's 60,000 JPEG to shards", "images/s"), {"convforge": ours}, 1)

@@ -33,7 +33,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from measurement import Row, last_line, measure, options, report, trained_for_one_step
+from measurement import Row, last_words, measure, options, report, trained_for_one_step
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
@@ -65,7 +65,7 @@ class Server:
                 return
             except OSError:
                 if self.process.poll() is not None:
-                    raise RuntimeError(last_line(log.read_text())) from None
+                    raise RuntimeError(last_words(log.read_text())) from None
                 time.sleep(0.1)
 
     def megabytes(self) -> float:

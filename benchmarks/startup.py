@@ -25,7 +25,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from measurement import ROOT, Row, last_line, measure, options, output, report, say
+from measurement import ROOT, Row, last_words, measure, options, output, report, say
 
 # The clone and the ports that the tests use.
 sys.path.insert(0, str(ROOT / "tests" / "pipeline"))
@@ -152,7 +152,7 @@ def seconds_until_answer(of: object, folder: Path, clone: Clone) -> float:
     try:
         while time.perf_counter() - start < UI_SECONDS:
             if process.poll() is not None:
-                raise RuntimeError(last_line(log.read_text()))
+                raise RuntimeError(last_words(log.read_text()))
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5):
                     return time.perf_counter() - start
