@@ -139,8 +139,8 @@ SECTIONS = {
         "What tracking costs",
         "tracking_cost.py",
         minutes=4.5,
-        rounds=10,
-        options=("--steps", "1000", "--milliseconds", "5", "--model-rounds", "3"),
+        rounds=5,
+        options=("--steps", "2000", "--milliseconds", "5", "--model-rounds", "3"),
         quick=("--steps", "20", "--milliseconds", "1", "--model-rounds", "1"),
     ),
     "serve": Section(

@@ -1,13 +1,14 @@
 """What tracking costs a run: each epoch's figures, and the model at its end.
 
-    python benchmarks/tracking_cost.py [--rounds 10] [--steps 1000] [--milliseconds 5]
+    python benchmarks/tracking_cost.py [--rounds 5] [--steps 2000] [--milliseconds 5]
 
-A loop does matrix products of some milliseconds, on one thread and without Python's lock, as a
-training step does, and after each writes two figures to a run's journal and wakes the sender, as an
-epoch does: the worst case, since an epoch takes longer than a step. The sender delivers meanwhile,
-to a SQLite file or to `mlflow server` on loopback. Beside it the same loop without tracking, and
-with MLflow's own `log_metrics` after each step. In turn, round after round, each with a run of its
-own; what begins and ends a run is not counted, what its end waits for is a row of its own.
+A step is one matrix product of some milliseconds, on one thread and without Python's lock, as a
+training step is one call of the backend. A run writes two figures to its journal and wakes the
+sender, which delivers them meanwhile, to a SQLite file or to `mlflow server` on loopback: after
+each 100 steps, a short epoch, which is what `convforge train` does; and after every step, the worst
+case, for a tenth of the steps. Beside it the same loop without tracking, and with MLflow's own
+`log_metrics` after every step. In turn, round after round, each with a run of its own; what begins
+and ends a run is not counted, and what its end waits for is a row of its own.
 
 The model: ours, as the sender logs it, beside `mlflow.keras.log_model` of the same network.
 """
@@ -30,7 +31,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 
 import numpy as np
-from measurement import ROOT, Row, measure, options, report, trained_for_one_step
+from measurement import ROOT, Row, measure, options, report, say, trained_for_one_step
 
 # The server that the tests use.
 sys.path.insert(0, str(ROOT / "tests" / "tracking"))
@@ -41,40 +42,39 @@ from convforge.pipeline.composition import compose_config, settings_of
 from convforge.pipeline.progress import Progress, Verbosity
 from convforge.pipeline.project import project_root
 from convforge.pipeline.tracking.clients import Clients
+from convforge.pipeline.tracking.replay import State
 from convforge.pipeline.tracking.store import Store, quiet_mlflow
 from convforge.pipeline.tracking.tracker import Tracker
 
 NONE = "not tracked"
 QUIET = Progress(Verbosity.QUIET)
-_MATRIX = np.random.default_rng(0).normal(size=(256, 256)).astype("float32")
+_EPOCH = 100
 
 
-def products_in(milliseconds: float) -> int:
-    """How many matrix products take so long here, by the fastest of some tries."""
-    times = []
-    for _ in range(20):
-        start = time.perf_counter()
-        work(50)
-        times.append((time.perf_counter() - start) / 50)
-    return max(1, round(milliseconds / 1e3 / min(times)))
+def matrix_for(milliseconds: float) -> Any:
+    """A matrix whose product with itself takes so long here, by the fastest of some tries."""
+    side = 256
+    matrix = _random(side)
+    fastest = min(loop(20, matrix, lambda step: None) for _ in range(10))
+    return _random(max(16, round(side * (milliseconds / fastest) ** (1 / 3))))
 
 
-def work(products: int) -> None:
-    """What stands for a step."""
-    for _ in range(products):
-        _MATRIX @ _MATRIX
+def _random(side: int) -> Any:
+    return np.random.default_rng(0).normal(size=(side, side)).astype("float32")
 
 
-def loop(steps: int, products: int, after: Callable[[int], object]) -> float:
+def loop(steps: int, matrix: Any, after: Callable[[int], object]) -> float:
     """Milliseconds a step."""
     start = time.perf_counter()
     for step in range(steps):
-        work(products)
+        matrix @ matrix
         after(step)
     return 1e3 * (time.perf_counter() - start) / steps
 
 
-def tracked(uri: str, folder: Path, steps: int, products: int, ends: list[float]) -> float:
+def tracked(
+    uri: str, folder: Path, steps: int, matrix: Any, every: int, ends: list[float]
+) -> float:
     """Milliseconds a step of a loop with our tracker; how long its end took goes to `ends`."""
     config = compose_config(project_root(), ["tracking.system_metrics=false"])
     settings = settings_of(config).tracking.model_copy(update={"uri": uri})
@@ -82,14 +82,16 @@ def tracked(uri: str, folder: Path, steps: int, products: int, ends: list[float]
     tracker = Tracker(settings, run, folder, QUIET, kind="train")
     tracker.journal.begin(name="loop", tags={}, params={}, key=tracker.key, store=tracker.store)
     tracker.start()
-    # Until it has made the run: a real one builds its network meanwhile.
-    time.sleep(1)
+    # A real run builds its network meanwhile.
+    while State.read(tracker.journal.folder).run_id is None:
+        time.sleep(0.05)
 
     def after(step: int) -> None:
-        tracker.journal.metrics({"loss": 1 / (step + 1), "accuracy": 0.5}, step)
-        tracker.wake()
+        if (step + 1) % every == 0:
+            tracker.journal.metrics({"loss": 1 / (step + 1), "accuracy": 0.5}, step)
+            tracker.wake()
 
-    taken = loop(steps, products, after)
+    taken = loop(steps, matrix, after)
     tracker.journal.end("FINISHED")
     start = time.perf_counter()
     tracker.finish()
@@ -98,7 +100,7 @@ def tracked(uri: str, folder: Path, steps: int, products: int, ends: list[float]
     return taken
 
 
-def logged_by_mlflow(uri: str, steps: int, products: int) -> float:
+def logged_by_mlflow(uri: str, steps: int, matrix: Any) -> float:
     """Milliseconds a step of a loop that calls MLflow itself."""
     import mlflow
 
@@ -107,7 +109,7 @@ def logged_by_mlflow(uri: str, steps: int, products: int) -> float:
     with mlflow.start_run():
         return loop(
             steps,
-            products,
+            matrix,
             lambda step: mlflow.log_metrics({"loss": 1 / (step + 1), "accuracy": 0.5}, step),
         )
 
@@ -115,26 +117,32 @@ def logged_by_mlflow(uri: str, steps: int, products: int) -> float:
 def rows_of_figures(given: argparse.Namespace, folder: Path) -> Iterator[Row]:
     """The loop, and its end."""
     quiet_mlflow()
-    products = products_in(given.milliseconds)
+    matrix = matrix_for(given.milliseconds)
+    few = max(1, given.steps // 10)
     ends: dict[str, list[float]] = {}
+    arms: dict[str, Callable[[], float]] = {
+        NONE: partial(loop, given.steps, matrix, lambda step: None)
+    }
     with ExitStack() as stack:
         (folder / "server").mkdir()
         server = stack.enter_context(running_server(folder / "server"))
         stores = {"SQLite": f"sqlite:///{folder}/mlflow.db", "a server": server.uri}
-        arms: dict[str, Callable[[], float]] = {
-            NONE: partial(loop, given.steps, products, lambda step: None)
-        }
-        for name, uri in stores.items():
-            of = ends.setdefault(f"ours to {name}", [])
-            arms[f"ours to {name}"] = partial(tracked, uri, folder, given.steps, products, of)
-        # Fewer steps: each waits for the store.
-        arms["mlflow.log_metrics to SQLite"] = partial(
-            logged_by_mlflow, stores["SQLite"], max(1, given.steps // 10), products
+        for steps, every, how in ((given.steps, _EPOCH, "each epoch"), (few, 1, "each step")):
+            for name, uri in stores.items():
+                if every > 1:
+                    say(f"{name}: makes the store")
+                    tracked(uri, folder, 1, matrix, 1, [])
+                arm = f"{how}, {name}"
+                of = ends.setdefault(arm, [])
+                arms[arm] = partial(tracked, uri, folder, steps, matrix, every, of)
+        arms["each step, mlflow.log_metrics to SQLite"] = partial(
+            logged_by_mlflow, stores["SQLite"], few, matrix
         )
         name = f"{given.steps * given.rounds:,} steps of {given.milliseconds:g} ms"
         row = measure(Row(name, "ms", base=NONE), arms, given.rounds)
         yield row
-    yield Row("the end of such a run", "s", rounds={arm: ends[arm] for arm in ends if ends[arm]})
+    found = {arm: values for arm, values in ends.items() if values}
+    yield Row("the end of such a run", "s", rounds=found)
 
 
 def row_of_model(given: argparse.Namespace, folder: Path) -> Row:
@@ -178,8 +186,8 @@ def rows(given: argparse.Namespace) -> Iterator[Row]:
 
 
 def main() -> None:
-    parser = options(__doc__, rounds=10)
-    parser.add_argument("--steps", type=int, default=1000, help="of each arm and round")
+    parser = options(__doc__, rounds=5)
+    parser.add_argument("--steps", type=int, default=2000, help="of each arm and round")
     parser.add_argument("--milliseconds", type=float, default=5.0, help="of a step")
     parser.add_argument("--model-rounds", type=int, default=3)
     given = parser.parse_args()
