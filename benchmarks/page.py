@@ -178,7 +178,7 @@ class Growth:
     above: str
 
 
-_FIXED = "what does not grow is most of the small ones"
+_FIXED = "what does not grow weighs most in the small ones"
 GROWTH = {
     growth.PREPROCESS: Growth(
         "images", 1, f"{_FIXED}: starting Python, and above some size a process for each core",
@@ -268,7 +268,7 @@ def _growth(results: Results, *, plot: bool = True) -> str:
 
 def draw_growth(rows: list[Row], path: Path) -> None:
     """A panel for each row, both axes logarithmic, the expected slope beside the measured one."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
     from convforge.pipeline.report.figure import picture
     from convforge.pipeline.report.style import BLUE, FAINT, ORANGE, WIDTH
@@ -279,18 +279,22 @@ def draw_growth(rows: list[Row], path: Path) -> None:
         panels = figure.subplots(lines, columns, squeeze=False).ravel()
         for panel, row in zip(panels, rows, strict=False):
             expected, found = GROWTH[row.name], points(row)
-            values = [value for value, _ in found]
+            values, times = [value for value, _ in found], [time for _, time in found]
             (last, height) = found[-1]
             steep = [height * (value / last) ** expected.slope for value in values]
             panel.plot(
-                values, steep, color=FAINT, linestyle="--", label=f"slope {expected.slope:g}"
+                values,
+                steep,
+                color=FAINT,
+                linestyle="--",
+                label=f"expected, slope {expected.slope:g}",
             )
             arms = sorted(row.rounds, key=float)
             low = [row.median(arm) - min(row.rounds[arm]) for arm in arms]
             high = [max(row.rounds[arm]) - row.median(arm) for arm in arms]
             panel.errorbar(
                 values,
-                [time for _, time in found],
+                times,
                 yerr=[low, high],
                 color=BLUE,
                 ecolor=ORANGE,
@@ -306,10 +310,14 @@ def draw_growth(rows: list[Row], path: Path) -> None:
             panel.xaxis.set_major_locator(FixedLocator(values))
             panel.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:,.0f}"))
             panel.xaxis.set_minor_locator(NullLocator())
-            panel.yaxis.set_major_formatter(FuncFormatter(lambda value, place: written(value)))
+            low_end, high_end = min([*steep, *times]), max(times)
+            # A decade at the least, or what hardly grows looks steep.
+            panel.set_ylim(min(low_end / 1.5, high_end / 7), high_end * 1.5)
+            panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            panel.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:,g}"))
             panel.yaxis.set_minor_locator(NullLocator())
             panel.grid(True)
-            panel.legend(loc="upper left", fontsize=8)
+            panel.legend(loc="lower right", fontsize=8)
         for panel in panels[len(rows) :]:
             panel.set_visible(False)
 
