@@ -149,7 +149,7 @@ def verdicts(sections: Mapping[str, Any], slope: Any) -> Iterator[Verdict]:
         found = [row for row in rows if fnmatch.fnmatchcase(row.name, bound.row)]
         if not found:
             why = (section or {}).get("not_measured") or (section or {}).get("failed")
-            yield Verdict(bound, bound.row, bound.over or "", why=why or "it was not run")
+            yield Verdict(bound, bound.row, bound.over or "its base", why=why or "it was not run")
         for row in found:
             yield _verdict(bound, row, slope)
 
