@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from convforge.pipeline.progress import Progress
@@ -45,6 +46,12 @@ def import_keras(progress: Progress | None = None) -> None:
     Args:
         progress: told that this takes a while.
     """
-    if "keras" not in sys.modules and progress:
+    if "keras" in sys.modules and "tensorflow" in sys.modules:
+        return
+    if progress:
         progress.say("importing Keras and its backend")
     import_quietly("keras", "tensorflow")
+    # Each run clears Keras' session, which collects garbage: half a second, of which most went into
+    # looking at what these packages have brought and keep.
+    gc.collect()
+    gc.freeze()
