@@ -291,8 +291,14 @@ def read_protocol(root: Path, name: str, scale: str) -> Protocol:
     if scale not in claim.scales:
         known = ", ".join(claim.scales)
         raise InputError(f"scale={scale} is not allowed: the claim {name} is for {known}")
-    digest = checksum.of_json([part.model_dump(mode="json") for part in (claim, at_scale)])
-    return Protocol(name=name, scale=scale, claim=claim, at_scale=at_scale, digest=digest)
+    return Protocol(
+        name=name, scale=scale, claim=claim, at_scale=at_scale, digest=digest_of(claim, at_scale)
+    )
+
+
+def digest_of(claim: Claim, at_scale: Scale) -> str:
+    """Of what the files of a protocol say."""
+    return checksum.of_json([part.model_dump(mode="json") for part in (claim, at_scale)])
 
 
 def _parse(path: Path, schema: type[Any]) -> Any:
