@@ -67,9 +67,10 @@ def test_it_compares_figures_that_there_are(protocol: Protocol) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_every_arm_composes_and_fits_its_images(protocol: Protocol) -> None:
-    for arm in protocol.arms:
-        assert _settings(protocol.name, protocol.scale, arm).costs(IMAGES[protocol.scale], 10)
+def test_every_arm_composes_fits_its_images_and_is_none_of_the_others(protocol: Protocol) -> None:
+    settings = [_settings(protocol.name, protocol.scale, arm) for arm in protocol.arms]
+    assert all(each.costs(IMAGES[protocol.scale], 10) for each in settings)
+    assert len({each.model_dump_json() for each in settings}) == len(settings)
 
 
 @pytest.mark.parametrize("protocol", OF_EQUAL_PARAMETERS)

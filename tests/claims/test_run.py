@@ -113,6 +113,15 @@ def test_what_would_change_the_protocol_is_refused_in_one_line(
     assert "Traceback" not in said
 
 
+def test_arms_that_are_the_same_net_are_refused(
+    trial: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = trial / "conf" / "claim" / "trial.yaml"
+    file.write_text(file.read_text().replace("limit_steps=1", "limit_steps=null"))
+    assert main(["claim", "trial"]) == 2
+    assert "arms.slow of the claim trial is the same as plain" in capsys.readouterr().err
+
+
 def test_without_a_name_the_claims_are_listed(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

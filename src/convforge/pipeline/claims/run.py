@@ -54,6 +54,7 @@ def run_claim(
     protocol = read_protocol(root, name, scale)
     _refuse_changes(overrides, name)
     jobs = ClaimJobs(protocol, _is_tracked(root, overrides))
+    _refuse_equal_arms(jobs, root)
     commit, why_not = _committed(root, files_of(name, scale))
     compare = not tune_only and why_not is None
     plan = _plan(jobs, overrides, compare=compare)
@@ -166,6 +167,20 @@ def _plan(jobs: ClaimJobs, overrides: Sequence[str], *, compare: bool) -> SweepP
         named_by=(),
         planned=jobs.count if compare else len(jobs.tuning),
     )
+
+
+def _refuse_equal_arms(jobs: ClaimJobs, root: Path) -> None:
+    """An override that sets what is set already makes a comparison of a net with itself."""
+    seen: dict[str, str] = {}
+    for arm in jobs.protocol.arms:
+        config = compose_config(root, jobs.protocol.overrides(arm))
+        settings = settings_of(config).model_dump_json()
+        if settings in seen:
+            raise InputError(
+                f"arms.{arm} of the claim {jobs.protocol.name} is the same as {seen[settings]} at "
+                f"scale={jobs.protocol.scale}"
+            )
+        seen[settings] = arm
 
 
 def _is_tracked(root: Path, overrides: Sequence[str]) -> bool:
