@@ -177,7 +177,7 @@ def _archive_for(settings: Settings, digits_archive: Path, path: Path) -> None:
 # One of each format in `make test`; those that others repeat in `make test-slow`.
 REPEATED = (
     *("fashion_mnist", "mnist5k", "cifar10", "cifar10_90", "cifar100_binary"),
-    *("alexnet", "none"),
+    *("alexnet", "none", "layers_19pct", "layers_18pct", "conv_local_13pct"),
 )
 
 
