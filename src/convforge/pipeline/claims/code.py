@@ -1,0 +1,65 @@
+"""The code that a claim's figures depend on, as one file that DVC compares.
+
+python -m convforge.pipeline.claims.code claims/code.json
+
+The many stages of claims/dvc.yaml name this file instead of all files of code: DVC reads every
+dvc.yaml of a repository for each of its commands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import convforge
+from convforge.pipeline.filesystem import checksum
+from convforge.pipeline.filesystem.atomic_file import write_text
+from convforge.pipeline.progress import Progress
+from convforge.pipeline.stages.entry import add_verbosity, run_stage
+from convforge.pipeline.training.resume.code_fingerprint import source_checksums
+
+# Besides what trains: what makes the shards, tests, and counts errors.
+_PARTS = (
+    *("pipeline/data/preparation", "pipeline/data/reading/samples.py", "serving/predictor.py"),
+    *("pipeline/report/scores.py", "pipeline/stages/evaluate.py"),
+    *("pipeline/claims/figures.py", "pipeline/claims/jobs.py"),
+    *("pipeline/claims/subset.py", "pipeline/claims/training_error.py"),
+)
+
+
+def code_checksums() -> dict[str, str]:
+    """The checksum of each file that a claim's figures depend on, by its name in the package.
+
+    The verdict's rule is not among them: it is applied anew to the runs that a result holds.
+    """
+    folder = Path(convforge.__file__).parent
+    own = {
+        f"convforge/{file.relative_to(folder).as_posix()}": checksum.of_file(file)[:16]
+        for part in _PARTS
+        for file in _files(folder / part)
+    }
+    return dict(sorted({**source_checksums(), **own}.items()))
+
+
+def _files(part: Path) -> list[Path]:
+    return [part] if part.suffix else sorted(part.rglob("*.py"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Write the checksums of a claim's code.")
+    parser.add_argument("out", type=Path, help="the file to write")
+    add_verbosity(parser)
+
+    def write(given: argparse.Namespace, progress: Progress) -> None:
+        write_text(given.out, json.dumps(code_checksums(), indent=1) + "\n")
+        progress.say(f"{given.out}: {len(code_checksums())} files")
+
+    return run_stage(parser, argv, write)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
