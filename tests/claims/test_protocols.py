@@ -18,7 +18,7 @@ from convforge.pipeline.claims.claim import (
     files_of,
     read_protocol,
 )
-from convforge.pipeline.claims.code import code_checksums
+from convforge.pipeline.claims.code import CONFIGS, code_checksums
 from convforge.pipeline.claims.figures import FIGURES
 from convforge.pipeline.claims.jobs import TUNING_SEED, ClaimJobs
 from convforge.pipeline.composition import compose_config, settings_of
@@ -137,7 +137,7 @@ def test_a_comment_in_a_protocol_changes_nothing_and_a_number_does(tmp_path: Pat
     ("before", "after", "message"),
     [
         ("tuned_by:", "tuned_bye:", "relu.yaml: tuned_bye is not a key; did you mean tuned_by?"),
-        ("better: relu,", "better: rely,", "comparisons='rely' is not allowed: give one of relu"),
+        ("better: relu\n", "better: rely\n", "comparisons='rely' is not allowed: give one of relu"),
         ("smallest_effect: 2.0", "smallest_effect: 1.0", "comparisons=1.0 is not allowed"),
         ("smallest_effect: 2.0", "smallest_effect: -2.0", "smallest_effect"),
         ("  digits:", "  digit:", "scales.digit"),
@@ -171,6 +171,25 @@ def test_dvc_runs_every_claim_at_every_scale() -> None:
         stated = [each.name for each in _protocols() if each.scale == scale]
         listed = next(names[scale] for names in pipeline["vars"] if scale in names)
         assert sorted(listed) == sorted(stated)
+
+
+def test_a_claim_is_run_again_after_any_change_of_a_config_that_it_chooses() -> None:
+    defaults = yaml.safe_load((ROOT / "conf" / "config.yaml").read_text())["defaults"]
+    default = dict(pair for item in defaults if isinstance(item, dict) for pair in item.items())
+    # Where and how something is computed decides nothing, and Hydra's own logs less.
+    groups = set(default) & {name.partition("/")[0] for name in CONFIGS}
+    for protocol in _protocols():
+        for arm in protocol.arms:
+            chosen = {
+                group: option
+                for group, _, option in (item.partition("=") for item in protocol.overrides(arm))
+                if group in default
+            }
+            options = {**default, **chosen}
+            used = {f"{group}/{options[group]}" for group in groups}
+            assert used - {f"{group}/{default[group]}" for group in ("augment", "model")} <= set(
+                CONFIGS
+            )
 
 
 def test_a_claim_is_run_again_after_any_change_that_trains_a_net_anew() -> None:

@@ -18,6 +18,10 @@ LOCAL_SECONDS = 60.0
 TOTAL = 3
 # A writer wakes the thread; this is for the case that another process held a journal.
 _LONGEST_SLEEP = 5.0
+# Sending shares the processor and Python's lock with the training steps: it rests so many times as
+# long as it has worked, and what is written meanwhile goes with the next request.
+_REST = 99
+_LONGEST_REST = 5.0
 
 
 class Uploader:
@@ -46,7 +50,7 @@ class Uploader:
         self._queue = Queue(self._own, progress, done=self._done)
         self._tidy = done
         self._condition = threading.Condition()
-        self._woken = self._finishing = self._stopped = False
+        self._woken = self._resting = self._finishing = self._stopped = False
         self._moved = time.monotonic()
         self._looked_back = False
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
@@ -59,7 +63,8 @@ class Uploader:
         """There is something new."""
         with self._condition:
             self._woken = True
-            self._condition.notify_all()
+            if not self._resting:
+                self._condition.notify_all()
 
     def finish(self) -> None:
         """Wait until all is delivered, or the store does not answer, or patience is at its end."""
@@ -93,20 +98,24 @@ class Uploader:
             self._tidy(delivery)
 
     def _run(self) -> None:
+        worked = 0.0
         try:
             while not self._stopped:
                 last = self._finishing
                 if last:
                     self._queue.hurry()
+                start = time.monotonic()
                 if self._queue.advance():
                     self._moved = time.monotonic()
+                    worked += self._moved - start
                 elif not self._looked_back:
                     self._looked_back = True
                     self._queue.deliveries += self._earlier()
                 elif last and self._queue.pause == inf:
                     return
                 else:
-                    self._sleep()
+                    self._sleep(min(_LONGEST_REST, _REST * worked))
+                    worked = 0.0
         except Exception:
             # A bug, and the run goes on: nothing is lost, since all of it is in the journal.
             self._progress.warn(f"tracking stopped:\n{traceback.format_exc()}")
@@ -117,8 +126,12 @@ class Uploader:
                 if self._stopped or delivery not in self._own:
                     delivery.release()
 
-    def _sleep(self) -> None:
+    def _sleep(self, rest: float) -> None:
+        """Until there is something new, and at least as long as it has to rest."""
         with self._condition:
+            self._resting = True
+            self._condition.wait_for(lambda: self._finishing or self._stopped, rest)
+            self._resting = False
             if not self._woken and not self._stopped:
                 self._condition.wait(min(_LONGEST_SLEEP, self._queue.pause + 0.01))
             self._woken = False
