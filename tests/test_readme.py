@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from convforge.pipeline import cli
+from convforge.pipeline.claims.claim import read_protocol
 from convforge.pipeline.composition import compose_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,7 +39,13 @@ def test_its_commands_compose(shared_project: Path) -> None:
         words = shlex.split(line, comments=True)[1:]
         if not {"--help", "-m", "…"}.intersection(words):
             arguments = cli._parser().parse_args(words)
-            compose_config(shared_project, getattr(arguments, "overrides", []))
+            overrides = getattr(arguments, "overrides", [])
+            claim = getattr(arguments, "claim", None)
+            if claim is not None:
+                scale = next(iter(overrides), "scale=digits").removeprefix("scale=")
+                read_protocol(ROOT, claim, scale)
+            else:
+                compose_config(shared_project, overrides)
 
 
 def test_its_commands_and_configs_exist() -> None:
