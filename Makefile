@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
 .PHONY: help repro test test-backends test-package test-lowest test-slow bench bench-peers bench-pages \
-  lint ui clean
+  schema lint ui clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ lint: $(VENV)/.installed-dev ## style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+schema: $(VENV)/.installed-dev ## what editors check conf/ by, from the settings and the comments
+	$(BIN)/python docs/config_schema.py
 
 # Small nets leave a core idle: two runs at a time, and no more than two cores gain by it here.
 claims-digits: export CLAIM_LAUNCHER ?= hydra/launcher=joblib hydra.launcher.n_jobs=2
