@@ -19,7 +19,7 @@ MODEL = "pooled_cnn"
 
 def _follow(tree: Path) -> set[str]:
     """Do to the files in `tree` what the page's code blocks say; the files that it names."""
-    blocks = re.findall(r"^(?:`([\w/.]+)`, .*\n\n)?```(diff|yaml)\n(.*?)^```", PAGE, re.M | re.S)
+    blocks = re.findall(r"^(?:`([\w/.]+)`, [^\n]*\n\n)?```(diff|yaml)\n(.*?)^```", PAGE, re.M | re.S)
     file, touched = "", set()
     for named, kind, text in blocks:
         file = named or file
