@@ -19,7 +19,8 @@ MODEL = "pooled_cnn"
 
 def _follow(tree: Path) -> set[str]:
     """Do to the files in `tree` what the page's code blocks say; the files that it names."""
-    blocks = re.findall(r"^(?:`([\w/.]+)`, [^\n]*\n\n)?```(diff|yaml)\n(.*?)^```", PAGE, re.M | re.S)
+    block = r"^(?:`([\w/.]+)`, [^\n]*\n\n)?```(diff|yaml)\n(.*?)^```"
+    blocks = re.findall(block, PAGE, re.M | re.S)
     file, touched = "", set()
     for named, kind, text in blocks:
         file = named or file
@@ -91,8 +92,8 @@ def test_the_layer_trains_and_its_model_is_evaluated_and_predicts(
 ) -> None:
     (tree / "data").mkdir()
     shutil.copy2(digits_archive, tree / "data" / "mnist-5k.zip")
-    few = ("data.split.validation=50", "data.split.test=100", "trainer.epochs=1", "tracking=none")
-    own = (f"model={MODEL}", "evaluate=true", "task=regression", "loss=mse")
+    few = ("data.split.validation=50", "data.split.test=100", "trainer.epochs=1", "pictures=false")
+    own = (f"model={MODEL}", "evaluate=true", "task=regression", "loss=mse", "tracking=none")
     drawn = ("task.drawn=[rotation]", "augment.geometry.rotation=30")
     _run(tree, "-m", "convforge", "train", *few, *own, *drawn)
     (run,) = (tree / "outputs" / "train").iterdir()
