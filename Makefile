@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
 .PHONY: help repro test test-backends test-package test-lowest test-slow bench bench-peers bench-pages \
-  schema lint ui clean
+  schema site lint ui clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,11 @@ bench-peers: ## PyTorch, torchvision, Albumentations, OpenCV to compare with, in
 bench-pages: $(VENV)/.installed-dev ## tables and plots of the pages, from benchmarks/results.json
 	@$(BIN)/python benchmarks/bench.py --pages
 
+# Anew each time, since pages are made of source that Sphinx does not look at. Every link is followed.
+site: $(VENV)/.installed-docs ## the pages, in build/site/index.html
+	$(BIN)/sphinx-build --fresh-env --fail-on-warning --keep-going --quiet docs build/site
+	$(BIN)/python docs/site_pages/built_links.py build/site
+
 lint: $(VENV)/.installed-dev ## style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -71,7 +76,7 @@ ui: $(VENV)/.installed ## MLflow's pages on http://127.0.0.1:5000
 	@$(BIN)/convforge ui
 
 clean: ## remove what the pipeline made, and keep data, runs and outputs/
-	rm -rf build/data build/train build/evaluate dvc_plots outputs/data
+	rm -rf build/data build/train build/evaluate build/site dvc_plots outputs/data
 
 # The first Python of 3.11 to 3.13 that works: a version manager's stand-in may be on the PATH and
 # not run.
@@ -89,6 +94,7 @@ $(VENV)/bin/python:
 # Variables, since a comma would end the argument of `call`.
 WITH_PIPELINE := .[pipeline]
 WITH_EXTRAS := .[dev,sweep,cluster,postgresql]
+WITH_DOCS := .[dev,docs]
 WITH_TORCH := .[dev,torch]
 LIBRARY_LOWEST := .venv-lowest-library
 PIPELINE_LOWEST := .venv-lowest-pipeline
@@ -110,6 +116,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "installing what the tests need"
 	@$(call install,-e '$(WITH_EXTRAS)')
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed-dev
+	@echo "installing what the pages need"
+	@$(call install,-e '$(WITH_DOCS)')
 	@touch $@
 
 $(VENV)/.installed-torch: $(VENV)/.installed-dev

@@ -1,0 +1,68 @@
+"""Sphinx' settings for the site: `make site` builds it into build/site/."""
+
+import sys
+from pathlib import Path
+
+from convforge import __version__
+from convforge.pipeline.claims.page.colours import DARK, LIGHT, variables
+
+_ROOT = Path(__file__).resolve().parents[1]
+# site_pages, and the floors of the house, which a test knows.
+sys.path[:0] = [str(_ROOT / "docs"), str(_ROOT / "tests")]
+
+project = "convforge"
+author = "The convforge authors"
+copyright = author
+release = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "site_pages.extension",
+]
+exclude_patterns = ["site_pages", "static"]
+# What a page says of itself in passing; broken links are the build's and built_links.py's matter.
+suppress_warnings = ["toc.empty_glob"]
+
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 4
+html_math_renderer = "mathml"
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+napoleon_custom_sections = ["Shapes"]
+napoleon_use_ivar = True
+python_maximum_signature_line_length = 80
+# Sphinx would look for links in every annotation.
+python_use_unqualified_type_names = True
+
+html_theme = "furo"
+html_title = "convforge"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sphinx = False
+html_last_updated_fmt = None
+pygments_style = "friendly"
+pygments_dark_style = "monokai"
+copybutton_prompt_text = "$ "
+copybutton_only_copy_prompt_lines = True
+
+
+def _colours(colours: dict[str, str]) -> dict[str, str]:
+    """The drawings' colours as Furo's variables, and its own accents of them."""
+    drawings = {each.partition(":")[0][2:]: each.partition(":")[2] for each in variables(colours).split(";")}
+    return {
+        **drawings,
+        "color-brand-primary": colours["link"],
+        "color-brand-content": colours["link"],
+    }
+
+
+html_theme_options = {
+    "light_css_variables": _colours(LIGHT),
+    "dark_css_variables": _colours(DARK),
+    "navigation_with_keys": True,
+}
