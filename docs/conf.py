@@ -53,7 +53,9 @@ copybutton_only_copy_prompt_lines = True
 
 def _colours(colours: dict[str, str]) -> dict[str, str]:
     """The drawings' colours as Furo's variables, and its own accents of them."""
-    drawings = {each.partition(":")[0][2:]: each.partition(":")[2] for each in variables(colours).split(";")}
+    drawings = {
+        each.partition(":")[0][2:]: each.partition(":")[2] for each in variables(colours).split(";")
+    }
     return {
         **drawings,
         "color-brand-primary": colours["link"],

@@ -14,7 +14,7 @@ from site_pages.command_pages import commands_page
 from site_pages.config_keys import config_keys
 from site_pages.generated import with_generated_parts
 from site_pages.house import direct_imports, room_imports
-from site_pages.source_region import MissingRegion, find_region, line_of
+from site_pages.source_region import MissingRegionError, find_region, line_of
 
 from convforge.pipeline import cli
 from convforge.pipeline.composition import compose_config
@@ -62,7 +62,7 @@ def test_the_code_tests_and_claims_of_an_equation_are_there(equation: dict[str, 
     ],
 )
 def test_a_region_that_has_gone_is_an_error(words: str) -> None:
-    with pytest.raises(MissingRegion, match=r"gone|no such statement"):
+    with pytest.raises(MissingRegionError, match=r"gone|no such statement"):
         find_region(ROOT, words)
 
 

@@ -1,6 +1,6 @@
-"""Whether a built site holds together: its links lead somewhere, and nothing is loaded from outside.
+"""Whether a built site holds together: links lead somewhere, and nothing comes from outside.
 
-    python docs/site_pages/built_links.py build/site
+python docs/site_pages/built_links.py build/site
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ _LOADED = {
     ("iframe", "src"),
     ("object", "data"),
 }
+
+
+#: What a style sheet loads from a host.
+_OF_A_SHEET = re.compile(r"(?:url\(|@import\s+)[\"']?((?:https?:|//)[^\"')]+)")
 
 
 class _Page(HTMLParser):
@@ -51,25 +55,33 @@ def wrong_links(site: Path) -> list[str]:
     wrong = []
     for file, page in pages.items():
         name = file.relative_to(site.resolve()).as_posix()
-        for link in page.loaded:
-            if urlsplit(link).scheme not in ("", "data") or link.startswith("//"):
-                wrong.append(f"{name} loads {link}")
+        wrong += [f"{name} loads {link}" for link in page.loaded if _is_elsewhere(link)]
         for link in (*page.links, *page.loaded):
-            parts = urlsplit(link)
-            if parts.scheme or parts.netloc:
-                continue
-            target = (file.parent / unquote(parts.path)).resolve() if parts.path else file
-            if not target.is_file():
-                wrong.append(f"{name} links to {link}, which is not there")
-            elif parts.fragment and target in pages:
-                if unquote(parts.fragment) not in pages[target].anchors:
-                    wrong.append(f"{name} links to {link}, whose page has no such place")
+            if not _is_elsewhere(link) and (why := _wrong(link, file, pages)):
+                wrong.append(f"{name} links to {link}, {why}")
     for sheet in sorted(site.rglob("*.css")):
-        for address in re.findall(
-            r"(?:url\(|@import\s+)[\"']?(https?:|//)", sheet.read_text(encoding="utf-8")
-        ):
-            wrong.append(f"{sheet.name} loads from {address}")
+        text = sheet.read_text(encoding="utf-8")
+        wrong += [f"{sheet.name} loads {each}" for each in _OF_A_SHEET.findall(text)]
     return wrong
+
+
+def _is_elsewhere(link: str) -> bool:
+    parts = urlsplit(link)
+    return bool(parts.netloc) or parts.scheme not in ("", "data")
+
+
+def _wrong(link: str, file: Path, pages: dict[Path, _Page]) -> str | None:
+    """What is wrong with a link within the site."""
+    parts = urlsplit(link)
+    if parts.scheme:
+        return None
+    target = (file.parent / unquote(parts.path)).resolve() if parts.path else file
+    if not target.is_file():
+        return "which is not there"
+    places = pages[target].anchors if target in pages else set()
+    if parts.fragment and places and unquote(parts.fragment) not in places:
+        return "whose page has no such place"
+    return None
 
 
 def _read(file: Path) -> _Page:

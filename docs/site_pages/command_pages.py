@@ -17,7 +17,16 @@ def commands_page() -> str:
 
 def _command(name: str, parser: argparse.ArgumentParser) -> str:
     usage = " ".join(parser.format_usage().split()).removeprefix("usage: ")
-    lines = [f"## `convforge {name}`", "", parser.description or "", "", "```text", usage, "```", ""]
+    lines = [
+        f"## `convforge {name}`",
+        "",
+        parser.description or "",
+        "",
+        "```text",
+        usage,
+        "```",
+        "",
+    ]
     for action in parser._actions:
         if action.help in (None, argparse.SUPPRESS) or action.dest == "help":
             continue

@@ -61,7 +61,9 @@ def config_keys(root: Path) -> list[Key]:
                 before = keys.get(told, replace(key, variants=()))
                 keys[told] = replace(key, variants=(*before.variants, *key.variants))
     # All of a key together, in the order of their first.
-    order = {name: number for number, name in enumerate(dict.fromkeys(k.name for k in keys.values()))}
+    order = {
+        name: number for number, name in enumerate(dict.fromkeys(k.name for k in keys.values()))
+    }
     return sorted(keys.values(), key=lambda key: order[key.name])
 
 
@@ -111,9 +113,7 @@ def _key(root: Path, name: str, annotation: Any, owner: type, variant: str) -> K
     given = _given(root, name, variant)
     meaning = given.get("meaning") or _meaning(root, name, variant, owner)
     default = _default(root, name, variant, owner)
-    return Key(
-        name, (variant,) if variant else (), given.get("allowed", allowed), default, meaning
-    )
+    return Key(name, (variant,) if variant else (), given.get("allowed", allowed), default, meaning)
 
 
 @cache
@@ -249,7 +249,9 @@ def _folder(name: str) -> tuple[str, str]:
     for prefix in ("hydra.sweeper.sampler", "hydra.sweeper.pruner", "hydra.sweeper"):
         if name.startswith(f"{prefix}."):
             files = prefix.replace(".", "/")
-            return ("hydra/sweeper" if prefix == "hydra.sweeper" else files), name[len(prefix) + 1 :]
+            return ("hydra/sweeper" if prefix == "hydra.sweeper" else files), name[
+                len(prefix) + 1 :
+            ]
     group, dot, rest = name.partition(".")
     return (group, rest) if dot else ("", name)
 

@@ -51,11 +51,11 @@ def _continues(stripped: str) -> bool:
 
 
 def escaped(line: str) -> str:
-    """A line whose only markup are `names`.
+    r"""A line whose only markup are `names`.
 
     Example:
         >>> print(escaped("`x` is |y| of **kwargs, alpha_"))
-        ``x`` is \\\\|y\\\\| of \\\\*\\\\*kwargs, alpha\\\\_
+        ``x`` is \|y\| of \*\*kwargs, alpha\_
     """
     parts = re.split(r"(`[^`]+`)", line)
     return "".join(

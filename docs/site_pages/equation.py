@@ -32,10 +32,9 @@ class Equation(SphinxDirective):
     has_content = True
     required_arguments = 1
     final_argument_whitespace = True
-    option_spec: ClassVar[dict[str, Any]] = {
-        name: directives.unchanged
-        for name in ("number", "slide", "formula", "code", "tests", "claims", "figure")
-    }
+    option_spec: ClassVar[dict[str, Any]] = dict.fromkeys(
+        ("number", "slide", "formula", "code", "tests", "claims", "figure"), directives.unchanged
+    )
 
     @property
     def _root(self) -> Path:
@@ -83,7 +82,9 @@ class Equation(SphinxDirective):
         uri = file_uri(self.env.app, self.env.docname, region.path, region.first)
         short = region.path.removeprefix("src/convforge/")
         lines = f"{region.first}–{region.last}" if region.last > region.first else region.first
-        html = highlight(region.text, get_lexer_for_filename(region.path), HtmlFormatter(wrapcode=True))
+        html = highlight(
+            region.text, get_lexer_for_filename(region.path), HtmlFormatter(wrapcode=True)
+        )
         return (
             f'<div class="code-of-equation"><a class="code-place" href="{uri}">'
             f'<span class="code-name">{escape(region.name)}</span>'

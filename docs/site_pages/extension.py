@@ -14,9 +14,7 @@ from site_pages.generated import with_generated_parts
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Sphinx' way to add an extension."""
-    app.add_html_math_renderer(
-        "mathml", (mathml.visit_inline, None), (mathml.visit_block, None)
-    )
+    app.add_html_math_renderer("mathml", (mathml.visit_inline, None), (mathml.visit_block, None))
     app.add_directive("equation", Equation)
     app.add_directive("equation-index", EquationIndex)
     app.connect("source-read", _generate)

@@ -200,7 +200,9 @@ def _path(momentum: float) -> list[np.ndarray]:
     path = [_START]
     for _ in range(30):
         value = keras.ops.convert_to_numpy(weight)
-        optimizer.apply([keras.ops.convert_to_tensor((value * _STRETCH).astype("float32"))], [weight])
+        optimizer.apply(
+            [keras.ops.convert_to_tensor((value * _STRETCH).astype("float32"))], [weight]
+        )
         path.append(keras.ops.convert_to_numpy(weight))
     return path
 

@@ -85,7 +85,9 @@ def _short(room: str) -> str:
     )
 
 
-def _curve(upper: tuple[float, float, float], lower: tuple[float, float, float]) -> tuple[Point, ...]:
+def _curve(
+    upper: tuple[float, float, float], lower: tuple[float, float, float]
+) -> tuple[Point, ...]:
     """From the floor of one box to the ceiling of another, upright at both ends."""
     start = (upper[0] + upper[2] / 2, upper[1] + _HEIGHT)
     end = (lower[0] + lower[2] / 2, lower[1])

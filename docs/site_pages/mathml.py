@@ -9,13 +9,13 @@ from docutils.utils.math import latex2mathml
 
 
 def mathml(formula: str, *, block: bool) -> str:
-    """A formula in TeX's notation as an element of a page.
+    r"""A formula in TeX's notation as an element of a page.
 
     Raises:
         ValueError: what docutils does not know of TeX.
 
     Example:
-        >>> print(mathml("x^2", block=False).replace("\\n", "").replace("  ", ""))
+        >>> print(mathml("x^2", block=False).replace("\n", "").replace("  ", ""))
         <math xmlns="http://www.w3.org/1998/Math/MathML"><msup><mi>x</mi><mn>2</mn></msup></math>
     """
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
-class MissingRegion(ValueError):
+class MissingRegionError(ValueError):
     """A page names lines of the source that are no longer there."""
 
 
@@ -46,7 +46,7 @@ def find_region(root: Path, words: str) -> Region:
             file NAME is a dotted key, and the region its lines.
 
     Raises:
-        MissingRegion: no such file, name or statement.
+        MissingRegionError: no such file, name or statement.
 
     Example:
         >>> root = Path(__file__).parents[2]
@@ -79,7 +79,7 @@ def line_of(root: Path, path: str, name: str) -> int:
     """The line where a function, class or assigned name begins.
 
     Raises:
-        MissingRegion: no such file or name.
+        MissingRegionError: no such file or name.
     """
     return _named(_parsed(root / path)[1], name, path).lineno
 
@@ -92,7 +92,7 @@ def _of_yaml(root: Path, path: str, name: str) -> Region:
         found = (n for n, line in enumerate(lines[first:], first) if line.startswith(begin))
         at = next(found, None)
         if at is None:
-            raise MissingRegion(f"{path} has no {name}")
+            raise MissingRegionError(f"{path} has no {name}")
         first, indent = at, indent + 2
     last = first
     while last + 1 < len(lines) and lines[last + 1].startswith(" " * indent):
@@ -104,7 +104,7 @@ def _read(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except OSError as error:
-        raise MissingRegion(f"{file}: {error.strerror}") from error
+        raise MissingRegionError(f"{file}: {error.strerror}") from error
 
 
 @cache
@@ -119,7 +119,7 @@ def _named(tree: ast.Module, name: str, path: str) -> ast.stmt:
         body: list[ast.stmt] = getattr(inside, "body", [])
         inside = next((each for each in body if part in _names(each)), tree)
         if inside is tree:
-            raise MissingRegion(f"{path} has no {name}")
+            raise MissingRegionError(f"{path} has no {name}")
     assert isinstance(inside, ast.stmt)
     return inside
 
@@ -146,7 +146,7 @@ def _statement(
             and lines[each.lineno - 1][each.col_offset :].startswith(begin)
         ):
             return each
-    raise MissingRegion(f"{path}: {name} has no statement that begins with {begin!r}")
+    raise MissingRegionError(f"{path}: {name} has no statement that begins with {begin!r}")
 
 
 def _text(lines: list[str]) -> str:
