@@ -12,6 +12,7 @@ import pytest
 import yaml
 from site_pages.command_pages import commands_page
 from site_pages.config_keys import config_keys
+from site_pages.error_messages import error_messages
 from site_pages.generated import with_generated_parts
 from site_pages.house import direct_imports, room_imports
 from site_pages.source_region import MissingRegionError, find_region, line_of
@@ -126,9 +127,18 @@ def test_every_command_is_in_the_reference_with_its_examples() -> None:
     assert "$ convforge export build/train" in page
 
 
+def test_the_errors_of_the_reference_are_those_that_are_raised() -> None:
+    messages = error_messages(ROOT)
+    texts = [message.text for message in messages]
+    assert "‹data› has no test images: data.split.test=‹test›" in texts
+    for message in messages[::10]:
+        line = (ROOT / message.path).read_text(encoding="utf-8").splitlines()[message.line - 1]
+        assert "Error(" in line
+
+
 def test_pages_ask_for_parts_that_are_made() -> None:
     asking = [page for page in PAGES if "<!-- generated:" in page.read_text(encoding="utf-8")]
-    assert len(asking) == 4
+    assert len(asking) == 5
     for page in asking:
         text = with_generated_parts(ROOT, page.read_text(encoding="utf-8"))
         assert "<!-- generated:" not in text

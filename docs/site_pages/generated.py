@@ -9,6 +9,7 @@ from pathlib import Path
 from convforge.pipeline.claims.page.svg import inline
 from site_pages.command_pages import commands_page
 from site_pages.config_keys import config_page
+from site_pages.error_messages import errors_page
 from site_pages.house import house
 from site_pages.run_files import run_files
 
@@ -24,6 +25,7 @@ def _house_picture(root: Path) -> str:
 _PARTS: dict[str, Callable[[Path], str]] = {
     "commands": lambda root: commands_page(),
     "config-keys": config_page,
+    "errors": errors_page,
     "house": _house_picture,
     "run-files": lambda root: run_files(),
 }

@@ -51,8 +51,8 @@ def lead_links_home(app: Sphinx, doctree: nodes.document) -> None:
     """Turn a page's links to files and folders outside of docs/ into links to their pages."""
     docname, root = app.env.docname, Path(app.confdir).parent
     for node in list(doctree.findall(_is_link)):
-        target = str(node.get("reftarget", ""))
-        path = (root / "docs" / docname).parent / target.partition("#")[0]
+        target, _, place = str(node.get("reftarget", "")).partition("#")
+        path = (root / "docs" / docname).parent / target
         try:
             inside = path.resolve().relative_to(root)
         except ValueError:
@@ -66,9 +66,14 @@ def lead_links_home(app: Sphinx, doctree: nodes.document) -> None:
         elif path.suffix in _NOT_TEXT:
             continue
         else:
-            uri = file_uri(app, docname, str(inside))
+            uri = file_uri(app, docname, inside.as_posix(), _line(place))
         link = nodes.reference("", "", *node.children, internal=True, refuri=uri)
         node.replace_self(link)
+
+
+def _line(place: str) -> int | None:
+    """The line that `#L-12` names."""
+    return int(place[2:]) if place.startswith("L-") else None
 
 
 def _is_link(node: nodes.Node) -> bool:
