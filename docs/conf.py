@@ -1,5 +1,6 @@
 """Sphinx' settings for the site: `make site` builds it into build/site/."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from convforge.pipeline.claims.page.colours import DARK, LIGHT, variables
 _ROOT = Path(__file__).resolve().parents[1]
 # site_pages, and the floors of the house, which a test knows.
 sys.path[:0] = [str(_ROOT / "docs"), str(_ROOT / "tests")]
+
+# The pictures are drawn by Keras, whose backend would tell of itself.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 project = "convforge"
 author = "The convforge authors"
@@ -23,9 +27,6 @@ extensions = [
     "site_pages.extension",
 ]
 exclude_patterns = ["site_pages", "static"]
-# What a page says of itself in passing; broken links are the build's and built_links.py's matter.
-suppress_warnings = ["toc.empty_glob"]
-
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
 html_math_renderer = "mathml"

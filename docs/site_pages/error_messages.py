@@ -83,8 +83,7 @@ def errors_page(root: Path) -> str:
             room = folder
             parts.append(f"\n## {_heading(folder)}\n")
         text = message.text.replace("\n", " ").replace("`", "")
-        name = message.path.rpartition("/")[2]
-        parts.append(f"- `` {text} `` ([{name}](../../{message.path}#L-{message.line}))")
+        parts.append(f"- `` {text} `` {{source}}`{message.path}:{message.line}`")
     return "\n".join(parts) + "\n"
 
 

@@ -17,6 +17,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_html_math_renderer("mathml", (mathml.visit_inline, None), (mathml.visit_block, None))
     app.add_directive("equation", Equation)
     app.add_directive("equation-index", EquationIndex)
+    app.add_role("source", repository_files.SourceLine())
     app.connect("source-read", _generate)
     app.connect("doctree-read", repository_files.lead_links_home)
     app.connect("html-collect-pages", repository_files.source_pages)

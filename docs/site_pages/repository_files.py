@@ -18,6 +18,7 @@ from pygments.lexers import TextLexer, get_lexer_for_filename
 from pygments.util import ClassNotFound
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxRole
 
 #: Where these pages lie in the site.
 FOLDER = "source"
@@ -51,8 +52,11 @@ def lead_links_home(app: Sphinx, doctree: nodes.document) -> None:
     """Turn a page's links to files and folders outside of docs/ into links to their pages."""
     docname, root = app.env.docname, Path(app.confdir).parent
     for node in list(doctree.findall(_is_link)):
-        target, _, place = str(node.get("reftarget", "")).partition("#")
+        target = str(node.get("reftarget", "")).partition("#")[0]
         path = (root / "docs" / docname).parent / target
+        if node.get("refdomain") == "doc":
+            # Of Markdown, by its name from docs/.
+            path = root / "docs" / f"{target}.md"
         try:
             inside = path.resolve().relative_to(root)
         except ValueError:
@@ -66,14 +70,20 @@ def lead_links_home(app: Sphinx, doctree: nodes.document) -> None:
         elif path.suffix in _NOT_TEXT:
             continue
         else:
-            uri = file_uri(app, docname, inside.as_posix(), _line(place))
+            uri = file_uri(app, docname, inside.as_posix())
         link = nodes.reference("", "", *node.children, internal=True, refuri=uri)
         node.replace_self(link)
 
 
-def _line(place: str) -> int | None:
-    """The line that `#L-12` names."""
-    return int(place[2:]) if place.startswith("L-") else None
+class SourceLine(SphinxRole):
+    """`FILE:LINE`, as a link to that line."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """The link, in the words of the file's name."""
+        path, _, line = self.text.partition(":")
+        uri = file_uri(self.env.app, self.env.docname, path, int(line))
+        name = path.rpartition("/")[2]
+        return [nodes.reference("", name, internal=True, refuri=uri)], []
 
 
 def _is_link(node: nodes.Node) -> bool:
