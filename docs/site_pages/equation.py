@@ -50,9 +50,9 @@ class Equation(SphinxDirective):
         heading += nodes.inline("", label, classes=["equation-number"])
         heading += nodes.Text(f" {title}")
         section += heading
+        section += _html(f'<p class="slide">Slide: {escape(self.options["slide"])}</p>')
+        section += [_html(self._formula(line)) for line in self._lines("formula")]
         left = nodes.container(classes=["equation-words"])
-        left += _html(f'<p class="slide">Slide: {escape(self.options["slide"])}</p>')
-        left += [_html(self._formula(line)) for line in self._lines("formula")]
         left += self.parse_content_to_nodes()
         if "figure" in self.options:
             left += _html(self._figure(self.options["figure"].strip()))

@@ -19,7 +19,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("equation-index", EquationIndex)
     app.add_role("source", repository_files.SourceLine())
     app.connect("source-read", _generate)
-    app.connect("doctree-read", repository_files.lead_links_home)
+    # Before Sphinx, at 500, copies what a page would offer to download.
+    app.connect("doctree-read", repository_files.lead_links_home, priority=400)
     app.connect("html-collect-pages", repository_files.source_pages)
     app.connect("html-page-context", _style_of_page)
     # Before napoleon's 500.

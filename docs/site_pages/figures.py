@@ -212,7 +212,7 @@ def decay() -> Drawing:
     steps = np.arange(0, 401)
     curves = {}
     for name, optimizer in (
-        ("through v (15)", MomentumSGD(0.1, 0.9, 0.005)),
+        ("(15), (16)", MomentumSGD(0.1, 0.9, 0.005)),
         ("Keras' SGD", keras.optimizers.SGD(0.1, 0.9, weight_decay=0.005)),
     ):
         weight = keras.Variable([1.0], name="kernel")

@@ -13,6 +13,7 @@ from convforge.pipeline.claims.page.drawing import Area, Drawing, Line, Point, W
 
 _WIDTH, _HEIGHT, _GAP, _ROW, _EDGE = 900.0, 26.0, 18.0, 44.0, 10.0
 _LETTERS = 12.0
+_ALONE = (-60.0, 200.0, -240.0, 60.0, 280.0)
 _LETTER = 7.4
 
 
@@ -62,9 +63,9 @@ def house() -> Drawing:
     for number, floor in enumerate(floors):
         widths = [_LETTER * len(_short(room)) + 18 for room in floor]
         left = (_WIDTH - sum(widths) - _GAP * (len(floor) - 1)) / 2
-        # Rooms alone on their floor stand in turn left and right, so that lines pass beside them.
+        # Rooms alone on their floor stand in turn here and there, so that lines pass beside them.
         if len(floor) == 1:
-            left += (-1) ** number * 150.0
+            left += _ALONE[number % len(_ALONE)]
         for room, width in zip(floor, widths, strict=True):
             boxes[room] = (left, _EDGE + number * _ROW, width)
             left += width + _GAP
