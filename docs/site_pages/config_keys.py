@@ -50,6 +50,7 @@ class Key:
     meaning: str
 
 
+@cache
 def config_keys(root: Path) -> list[Key]:
     """All keys that a config may have, group by group in the order of the settings."""
     keys: dict[tuple[Any, ...], Key] = {}
@@ -320,6 +321,7 @@ def _given(root: Path, name: str, variant: str) -> dict[str, str]:
     return given.get(f"{name} ({variant})") or given.get(name) or {}
 
 
+@cache
 def _files(root: Path, folder: str, variant: str) -> list[Path]:
     """The group's files: of the variant first, then the default run's, then those that say most."""
     if folder in ("", "hydra/sweeper"):
@@ -327,9 +329,10 @@ def _files(root: Path, folder: str, variant: str) -> list[Path]:
     default = _default_run(root).get(folder)
 
     def order(file: Path) -> tuple[bool, bool, int]:
-        text = file.read_text(encoding="utf-8")
-        tags = [str((yaml.safe_load(text) or {}).get(tag)) for tag in _TAGS]
-        return bool(variant) and variant not in tags, file.stem != default, -text.count("#")
+        lines = _file_lines(file)
+        tags = [str(lines[tag].value) for tag in _TAGS if tag in lines]
+        comments = sum(bool(line.comment) for line in lines.values())
+        return bool(variant) and variant not in tags, file.stem != default, -comments
 
     return sorted((root / "conf" / folder).glob("*.yaml"), key=order)
 
