@@ -30,7 +30,7 @@ def _command(name: str, parser: argparse.ArgumentParser) -> str:
     for action in parser._actions:
         if action.help in (None, argparse.SUPPRESS) or action.dest == "help":
             continue
-        lines += [f"`{_called(action)}`", f": {_sentence(parser, action)}", ""]
+        lines += [f"`{_called(action)}`", f": {_told(parser, action)}", ""]
     examples = re.findall(r"^  (convforge .*)", parser.epilog or "", re.M)
     if examples:
         lines += ["```console", *(f"$ {example}" for example in examples), "```", ""]
@@ -47,7 +47,7 @@ def _called(action: argparse.Action) -> str:
     return ", ".join(f"{option}{takes}" for option in action.option_strings)
 
 
-def _sentence(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
+def _told(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     text = parser._get_formatter()._expand_help(action)
-    escaped = re.sub(r"([*_<>\[\]{}|])", r"\\\1", text)
-    return f"{escaped[0].upper()}{escaped[1:]}."
+    # As it stands: its first word may be a name to type.
+    return re.sub(r"([*_<>\[\]{}|])", r"\\\1", text)
