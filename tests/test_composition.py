@@ -96,7 +96,10 @@ WRONG_VALUES = {
     "optimizer.clip_norm=0": ["optimizer.clip_norm=0", "greater than 0"],
     "trainer.precision=float16": ["trainer.precision='float16'", "did you mean float32?"],
     "model.nominal_input={image: [32, 32], classes: 10}": ["model.nominal_input.image=[32, 32]"],
-    "optimizer.name=lion": ["optimizer.name='lion'", "known are sgd, momentum_sgd, adam"],
+    "optimizer.name=lion": [
+        "optimizer.name='lion'",
+        "known are sgd, momentum_sgd, keras_sgd, adam",
+    ],
     "schedule.final_fraction=2": ["schedule.final_fraction=2", "less than or equal to 1"],
     "trainer.epochs=0": ["trainer.epochs=0", "greater than or equal to 1"],
     "trainer.epochs=three": ["trainer.epochs='three'", "integer"],
@@ -486,7 +489,7 @@ def test_a_sweep_is_the_product_of_all_choices(shared_project: Path) -> None:
     [
         ("seed=range(1,4)", ["1", "2", "3"]),
         ("optimizer.momentum=choice(0.5,0.9)", ["0.5", "0.9"]),
-        ("optimizer=glob(*sgd)", ["momentum_sgd", "sgd"]),
+        ("optimizer=glob(*sgd)", ["keras_sgd", "momentum_sgd", "sgd"]),
         ("augment=glob(*,exclude=[full,light])", ["alexnet", "none"]),
     ],
 )

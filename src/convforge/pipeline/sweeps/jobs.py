@@ -84,7 +84,7 @@ def run_jobs(overrides: Sequence[str], *, multirun: bool, progress: Progress) ->
         run_sweep(plan_sweep(root, overrides, own), own, root, progress)
         return
     _refuse_sweeps(overrides)
-    _checked([overrides], own, root, progress)
+    _check_data(_composed([overrides], root), own, root, progress)
     sys.argv = _hydra_arguments(root, overrides, progress)
     _job()
 
@@ -109,12 +109,13 @@ def run_sweep(
     Raises:
         InputError: a wrong key or value in any job.
     """
-    settings, validates = _checked(plan.jobs, own, root, progress)
+    settings = _composed(plan.jobs, root)
     overrides = plan.overrides
     if trains_together(own):
         overrides = fed_together(overrides, settings, own)
         settings = [fed_from_device(job) for job in settings]
         _check_backend(progress)
+    validates = _check_data(settings, own, root, progress)
     if plan.search is not None:
         plan = plan.searching(searched_by(plan.search, settings, validates))
     arguments = _hydra_arguments(root, overrides, progress)
@@ -124,17 +125,18 @@ def run_sweep(
         after(folder)
 
 
-def _checked(
-    jobs: Sequence[Sequence[str]], own: DictConfig, root: Path, progress: Progress
-) -> tuple[list[Settings], bool]:
-    """The settings of all jobs, and whether there are validation images."""
-    settings = [settings_of(compose_config(root, _config_overrides(job))) for job in jobs]
-    for job in settings:
+def _composed(jobs: Sequence[Sequence[str]], root: Path) -> list[Settings]:
+    return [settings_of(compose_config(root, _config_overrides(job))) for job in jobs]
+
+
+def _check_data(jobs: Sequence[Settings], own: DictConfig, root: Path, progress: Progress) -> bool:
+    """Whether there are validation images; refuses a job that does not fit its data."""
+    for job in jobs:
         manifest = Manifest.read(prepared(job.data, root, progress))
         job.costs(job.input_shape(manifest.image_shape), len(manifest.classes))
         _check_evaluation(job, manifest)
-    _warn_of_local_store(own, settings[0], root, progress)
-    return settings, manifest.splits["validation"].examples > 0
+    _warn_of_local_store(own, jobs[0], root, progress)
+    return manifest.splits["validation"].examples > 0
 
 
 def _hydra_arguments(root: Path, overrides: Sequence[str], progress: Progress) -> list[str]:
