@@ -37,10 +37,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from machine import processor
 
 from convforge.layers import Conv2D, MaxoutConv2D, PReLU
 from convforge.optimizers import MomentumSGD
+from convforge.pipeline.machine import processor
 
 BACKENDS = ("tensorflow", "jax", "torch")
 BACKEND = keras.backend.backend()

@@ -9,10 +9,11 @@ import subprocess
 import sys
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from measurement import PEERS, ROOT, output
+
+from convforge.pipeline.machine import cores, memory_gib, processor
 
 PACKAGES = ("tensorflow", "keras", "jax", "numpy", "pillow", "mlflow", "dvc", "torch")
 PEER_PACKAGES = ("torch", "torchvision", "albumentations", "opencv-python-headless", "simplejpeg")
@@ -29,23 +30,13 @@ print(json.dumps(found))
 """
 
 
-def processor() -> str:
-    """Its name."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
-
-
 def machine() -> dict[str, Any]:
     """Processor, cores, memory, system."""
-    allowed = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "processor": processor(),
         "architecture": platform.machine(),
-        "cores": len(allowed),
-        "memory_gb": round(memory / 2**30, 1),
+        "cores": cores(),
+        "memory_gb": memory_gib(),
         "system": platform.system(),
         "python": platform.python_version(),
         "accelerator": accelerator(),

@@ -20,7 +20,13 @@ FLOORS = (
     # What a logged model needs to answer.
     ("serving",),
     # The pipeline.
-    ("pipeline", "pipeline/filesystem", "pipeline/pluralize", "pipeline/printable"),
+    (
+        "pipeline",
+        "pipeline/filesystem",
+        "pipeline/machine",
+        "pipeline/pluralize",
+        "pipeline/printable",
+    ),
     ("pipeline/credentials",),
     ("pipeline/run_folder", "pipeline/ray_cluster", "pipeline/project", "pipeline/settings"),
     ("pipeline/progress", "pipeline/composition", "pipeline/metrics"),

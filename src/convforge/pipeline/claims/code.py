@@ -16,13 +16,12 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-import convforge
 from convforge.pipeline.filesystem import checksum
 from convforge.pipeline.filesystem.atomic_file import write_text
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.project import project_root
 from convforge.pipeline.stages.entry import add_verbosity, run_stage
-from convforge.pipeline.training.resume.code_fingerprint import source_checksums
+from convforge.pipeline.training.resume.code_fingerprint import file_checksums, source_checksums
 
 # Besides what trains: what makes the shards, tests, and counts errors.
 _PARTS = (
@@ -64,17 +63,7 @@ def code_checksums() -> dict[str, str]:
 
     The verdict's rule is not among them: it is applied anew to the runs that a result holds.
     """
-    folder = Path(convforge.__file__).parent
-    own = {
-        f"convforge/{file.relative_to(folder).as_posix()}": checksum.of_file(file)[:16]
-        for part in _PARTS
-        for file in _files(folder / part)
-    }
-    return dict(sorted({**source_checksums(), **own}.items()))
-
-
-def _files(part: Path) -> list[Path]:
-    return [part] if part.suffix else sorted(part.rglob("*.py"))
+    return dict(sorted({**source_checksums(), **file_checksums(_PARTS)}.items()))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

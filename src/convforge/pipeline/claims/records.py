@@ -13,7 +13,6 @@ from convforge.pipeline.claims.claim import Protocol, files_of
 from convforge.pipeline.claims.comparison import compared
 from convforge.pipeline.claims.figures import FIGURES, Curves, figures_of
 from convforge.pipeline.claims.jobs import TUNING_SEED, ClaimJob, ClaimJobs
-from convforge.pipeline.claims.machine import hardware, versions
 from convforge.pipeline.claims.result import (
     ArmRecord,
     ClaimResult,
@@ -23,6 +22,7 @@ from convforge.pipeline.claims.result import (
 )
 from convforge.pipeline.composition import compose_config, read_params, settings_of
 from convforge.pipeline.data.manifest import Manifest
+from convforge.pipeline.machine import hardware, versions
 from convforge.pipeline.progress import Progress, Verbosity
 from convforge.pipeline.run_folder import RunFolder
 from convforge.pipeline.stages.preprocess import prepared

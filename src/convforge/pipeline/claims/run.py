@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from convforge.pipeline.project import project_root
 from convforge.pipeline.settings.tracking import MLflowTracking
 from convforge.pipeline.sweeps.jobs import run_sweep
 from convforge.pipeline.sweeps.plan import SweepPlan, key_of
+from convforge.pipeline.tracking.provenance import git
 
 _SWEEPER = "claim"
 # What decides nothing: where runs are kept, and how they are computed.
@@ -205,19 +205,12 @@ def _committed(root: Path, files: Sequence[Path]) -> tuple[str | None, str | Non
 
     Outside Git there is no commit, and nothing to wait for.
     """
-    names = [file.as_posix() for file in files]
-    try:
-        commit = _git(root, "log", "-1", "--format=%H", "--", *names)
-        changed = _git(root, "status", "--porcelain", "--", *names)
-    except (OSError, subprocess.CalledProcessError):
+    if not git(root, "rev-parse", "--git-dir"):
         return None, None
+    names = [file.as_posix() for file in files]
+    commit = git(root, "log", "-1", "--format=%H", "--", *names)
+    changed = git(root, "status", "--porcelain", "--", *names)
     if changed or not commit:
         first = changed.split()[-1] if changed else names[0]
         return None, f"{first} is not committed as it is"
     return commit, None
-
-
-def _git(root: Path, *arguments: str) -> str:
-    return subprocess.run(
-        ["git", *arguments], cwd=root, capture_output=True, text=True, check=True
-    ).stdout.strip()

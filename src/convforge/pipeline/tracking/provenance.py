@@ -26,10 +26,10 @@ def provenance_tags(root: Path) -> dict[str, str]:
         "mlflow.source.type": "PROJECT",
         "mlflow.source.name": "convforge",
     }
-    commit = _git(root, "rev-parse", "HEAD")
+    commit = git(root, "rev-parse", "HEAD")
     if commit:
         tags["mlflow.source.git.commit"] = commit
-        changed = _git(root, "status", "--porcelain", "--", *_SOURCES)
+        changed = git(root, "status", "--porcelain", "--", *_SOURCES)
         tags["convforge.git_changes"] = "yes" if changed else "no"
     experiment = os.environ.get("DVC_EXP_NAME")
     if experiment:
@@ -44,7 +44,7 @@ def _user() -> str:
         return "unknown"
 
 
-def _git(root: Path, *arguments: str) -> str:
+def git(root: Path, *arguments: str) -> str:
     try:
         return subprocess.run(
             ["git", *arguments], cwd=root, capture_output=True, text=True, check=True

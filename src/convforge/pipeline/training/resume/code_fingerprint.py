@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -64,13 +64,17 @@ def _version(name: str) -> str:
 
 def source_checksums() -> dict[str, str]:
     """The checksum of each file that trains, by its name in the package."""
+    left_out = {f"convforge/{name}" for name in _NO_PARTS}
+    return {name: sum_ for name, sum_ in file_checksums(_PARTS).items() if name not in left_out}
+
+
+def file_checksums(parts: Iterable[str]) -> dict[str, str]:
+    """The checksum of each of the package's files, or of all in a folder, by name."""
     folder = Path(convforge.__file__).parent
-    files = [file for part in _PARTS for file in _files(folder / part)]
-    names = {file.relative_to(folder).as_posix(): file for file in files}
+    files = [file for part in parts for file in _files(folder / part)]
     return {
-        f"convforge/{name}": checksum.of_file(file)[:16]
-        for name, file in names.items()
-        if name not in _NO_PARTS
+        f"convforge/{file.relative_to(folder).as_posix()}": checksum.of_file(file)[:16]
+        for file in files
     }
 
 

@@ -1,4 +1,4 @@
-"""What a claim was measured on: processors, memory, versions."""
+"""What something is measured on: processors, memory, versions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ _COMPUTE = ("keras", "numpy", "tensorflow", "jax", "jaxlib", "torch")
 
 def hardware() -> dict[str, object]:
     """The processor's name, how many cores this process may use, and the memory in GiB."""
-    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     return {
-        "processor": _processor(),
-        "cores": _cores(),
-        "memory_gib": round(pages * size / 2**30, 1),
+        "processor": processor(),
+        "cores": cores(),
+        "memory_gib": memory_gib(),
         "system": f"{platform.system()} {platform.machine()}",
     }
 
@@ -40,7 +39,8 @@ def versions(backend: str) -> dict[str, str]:
     return found
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its name."""
     information = Path("/proc/cpuinfo")
     if information.is_file():
         for line in information.read_text(encoding="utf-8").splitlines():
@@ -49,7 +49,13 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _cores() -> int:
+def memory_gib() -> float:
+    """Of the machine, to a tenth."""
+    return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
+
+
+def cores() -> int:
+    """How many this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
