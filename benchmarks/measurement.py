@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 #: The environment of `make bench-peers`, with libraries that cannot stand beside ours.
 PEERS = ROOT / ".venv-bench" / "bin" / "python"
 PROGRESS = "  · "
+# As the pipeline sets it: all arms' TensorFlow, peers' too, has its fast kernels on any processor.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 #: Our command in this environment.
 CONVFORGE = (sys.executable, "-m", "convforge.pipeline.cli")
 #: Of these more is faster, of bytes less is better; all other units are times.

@@ -20,6 +20,8 @@ import pytest
 
 # Before anything imports TensorFlow or MLflow.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+# As the pipeline imports it, also where a test module imports TensorFlow first.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DVC_NO_ANALYTICS"] = "1"
 os.environ["COLUMNS"] = "200"

@@ -1,4 +1,4 @@
-"""Importing Keras and its backend without the lines that TensorFlow writes at its start."""
+"""Importing Keras and its backend: quietly, and with TensorFlow's faster kernels."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ _START_UP_NOISE = re.compile(
 
 
 def import_quietly(*packages: str) -> None:
-    """Import `packages` without TensorFlow's start-up lines.
+    """Import `packages` without TensorFlow's start-up lines, with its oneDNN kernels.
 
     TensorFlow 2.21 writes some of them to the process's standard error before it reads
     TF_CPP_MIN_LOG_LEVEL, so while it is imported they are held back. Everything else that is
     written meanwhile, errors above all, is passed on.
+
+    By itself TensorFlow uses oneDNN only where the processor has AVX-512's VNNI or newer; with AVX2
+    its own kernels take up to twice as long (docs/performance.md). TF_ENABLE_ONEDNN_OPTS in the
+    environment decides, where it is set.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if all(package in sys.modules for package in packages):
         return
     with _held_back(lambda line: not _START_UP_NOISE.match(line)):

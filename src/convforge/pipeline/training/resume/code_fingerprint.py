@@ -14,7 +14,7 @@ from convforge.pipeline.pluralize import pluralize
 # training; nearly what dvc.yaml lists for train. Pictures, tracking, sweeps, the command line and
 # the wording of errors decide nothing of it, and an edit of them must not cost anybody's epochs.
 _PARTS = (
-    *("geometry.py", "layers", "losses.py", "optimizers", "augment", "models"),
+    *("geometry.py", "layers", "losses.py", "optimizers", "augment", "models", "quiet_start.py"),
     "serving/decode.py",
     *("pipeline/data/decoding.py", "pipeline/data/manifest.py", "pipeline/data/tfrecord.py"),
     *("pipeline/data/reading/shard_reader.py", "pipeline/data/reading/stream.py"),
