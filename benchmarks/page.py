@@ -19,7 +19,7 @@ from bounds import verdicts
 from measurement import ROOT, Row, written
 from sections import SECTIONS
 
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 #: Below the pages that show it.
 PLOT = ROOT / "docs" / "growth.png"
 BLOCK = re.compile(r"(<!-- bench: ([\w-]+) -->\n)(.*?)(<!-- /bench -->)", re.S)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +36,7 @@ def test_its_commands_compose(shared_project: Path) -> None:
     lines = re.findall(r"^\$ (convforge .*)", README, re.M) + re.findall(
         r"`(convforge .*?)`", README
     )
-    assert len(lines) > 15
+    assert len(lines) > 8
     for line in lines:
         words = shlex.split(line, comments=True)[1:]
         if not {"--help", "-m", "…"}.intersection(words):
@@ -55,3 +57,29 @@ def test_its_commands_and_configs_exist() -> None:
     assert chosen
     for group, option in chosen.items():
         assert (ROOT / "conf" / group / f"{option}.yaml").is_file()
+
+
+def test_the_figures_of_the_default_run_are_the_committed_ones() -> None:
+    measured = json.loads((ROOT / "build" / "metrics.json").read_text(encoding="utf-8"))
+    accuracy, loss = measured["test_accuracy"], measured["test_loss"]
+    assert f"test accuracy {accuracy:.2%}, loss {loss:.4f}, 1,000 images" in README
+
+
+def test_the_count_of_verdicts_is_that_of_the_committed_results() -> None:
+    found = re.search(
+        r"(\d+) claims on 10,000 images of CIFAR-10:\s"
+        r"(\d+) reproduced, (\d+) not reproduced, (\d+)\sundecided",
+        README,
+    )
+    assert found
+    results = [
+        json.loads(file.read_text(encoding="utf-8"))
+        for file in (ROOT / "claims").glob("*/cpu/result.json")
+    ]
+    counted = Counter(result["outcome"].replace("_", " ") for result in results)
+    of_each = [counted[name] for name in ("reproduced", "not reproduced", "undecided")]
+    assert [int(number) for number in found.groups()] == [len(results), *of_each]
+
+
+def test_it_fits_a_few_screens() -> None:
+    assert len(README.splitlines()) < 150
