@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
-
-from convforge.pipeline import cli
-from convforge.pipeline.claims.claim import read_protocol
-from convforge.pipeline.composition import compose_config
+from page_commands import compose_command, shown_commands
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,21 +29,10 @@ def test_its_links_lead_to_files() -> None:
 
 
 def test_its_commands_compose(shared_project: Path) -> None:
-    lines = re.findall(r"^\$ (convforge .*)", README, re.M) + re.findall(
-        r"`(convforge .*?)`", README
-    )
-    assert len(lines) > 8
-    for line in lines:
-        words = shlex.split(line, comments=True)[1:]
-        if not {"--help", "-m", "…"}.intersection(words):
-            arguments = cli._parser().parse_args(words)
-            overrides = getattr(arguments, "overrides", [])
-            claim = getattr(arguments, "claim", None)
-            if claim is not None:
-                scale = next(iter(overrides), "scale=digits").removeprefix("scale=")
-                read_protocol(ROOT, claim, scale)
-            else:
-                compose_config(shared_project, overrides)
+    commands = shown_commands(README)
+    assert len(commands) > 8
+    for words in commands:
+        compose_command(words, shared_project)
 
 
 def test_its_commands_and_configs_exist() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from page_commands import compose_command, shown_commands
 from site_pages.command_pages import commands_page
 from site_pages.config_keys import config_keys
 from site_pages.error_messages import error_messages
@@ -18,7 +18,6 @@ from site_pages.house import direct_imports, room_imports
 from site_pages.source_region import MissingRegionError, find_region, line_of
 
 from convforge.pipeline import cli
-from convforge.pipeline.composition import compose_config
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -162,12 +161,8 @@ def test_the_picture_of_the_house_leaves_out_only_what_follows() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_commands_on_the_pages_compose(page: Path, shared_project: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    for line in re.findall(r"^\$ (?:\w+=\S+ )*(convforge .*)", text, re.M):
-        words = shlex.split(line)[1:]
-        if "-m" not in words:
-            arguments = cli._parser().parse_args(words)
-            compose_config(shared_project, getattr(arguments, "overrides", []))
+    for words in shown_commands(page.read_text(encoding="utf-8")):
+        compose_command(words, shared_project)
 
 
 @pytest.mark.slow
