@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from followed_pages import added_configs
 from page_commands import compose_command, shown_commands
 from site_pages.command_pages import commands_page
 from site_pages.config_keys import config_keys
@@ -161,8 +162,11 @@ def test_the_picture_of_the_house_leaves_out_only_what_follows() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_commands_on_the_pages_compose(page: Path, shared_project: Path) -> None:
-    for words in shown_commands(page.read_text(encoding="utf-8")):
-        compose_command(words, shared_project)
+    text = page.read_text(encoding="utf-8")
+    for words in shown_commands(text):
+        # What the page itself adds: tests/test_added_parts.py.
+        if not added_configs(text).intersection(words):
+            compose_command(words, shared_project)
 
 
 @pytest.mark.slow
