@@ -14,8 +14,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def shown_commands(page: str) -> list[list[str]]:
-    """The words after `convforge` of each command in a page's consoles and in its sentences."""
-    lines = re.findall(r"^\$ (?:\w+=\S+ )*(convforge .*)", page, re.M)
+    """The words after `convforge` of each command in a page's consoles and in its sentences.
+
+    Without those that a page shows to be refused.
+    """
+    lines = re.findall(r"^\$ (?:\w+=\S+ )*(convforge .*)\n(?!error: )", page, re.M)
     lines += re.findall(r"`(convforge .*?)`", page)
     return [shlex.split(line, comments=True)[1:] for line in lines]
 

@@ -1,4 +1,4 @@
-"""A clone of the working tree in which DVC really runs, with one-step training."""
+"""A clone of the working tree in which DVC really runs, with one-step training or the whole."""
 
 from __future__ import annotations
 
@@ -73,8 +73,14 @@ def stages_run(said: str) -> list[str]:
     return re.findall(r"^Running stage '(\w+)'", said, re.M)
 
 
-def make_clone(folder: Path) -> Clone:
-    """Copy what git tracks or would track, as it is now, and commit it in `folder`."""
+def make_clone(folder: Path, *, one_step: bool = True) -> Clone:
+    """Copy what git tracks or would track, as it is now, and commit it in `folder`.
+
+    Args:
+        folder: where it is made; HOME is a folder of its own beside it.
+        one_step: training takes one step, which is enough to see what runs and what is written, and
+            `dvc.lock` is left out. False leaves everything as it is.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=REPOSITORY,
@@ -105,9 +111,20 @@ def make_clone(folder: Path) -> Clone:
     }
     clone = Clone(folder, environment)
     clone.run("git", "init", "-q", "-b", "main")
-    # One step of training is enough to see what runs and what is written.
-    clone.edit("conf/trainer/default.yaml", "epochs: 24", "epochs: 1")
-    clone.edit("conf/trainer/default.yaml", "limit_steps: null", "limit_steps: 1")
-    (folder / "dvc.lock").unlink(missing_ok=True)
+    if one_step:
+        clone.edit("conf/trainer/default.yaml", "epochs: 24", "epochs: 1")
+        clone.edit("conf/trainer/default.yaml", "limit_steps: null", "limit_steps: 1")
+        (folder / "dvc.lock").unlink(missing_ok=True)
     clone.commit("start")
     return clone
+
+
+def install(clone: Clone) -> None:
+    """Let this environment stand for the one that `make` would make: nothing is installed."""
+    environment = clone.folder / ".venv"
+    environment.mkdir()
+    for entry in Path(sys.prefix).iterdir():
+        # By these `make` knows what is installed, and would install into the original.
+        if not entry.name.startswith(".installed"):
+            (environment / entry.name).symlink_to(entry)
+    (environment / ".installed").touch()
