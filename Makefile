@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
 .PHONY: help repro test test-backends test-package test-lowest test-slow bench bench-peers bench-pages \
-  schema site lint ui clean
+  schema site links lint ui clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,11 @@ site: $(VENV)/.installed-docs ## the pages, in build/site/index.html
 	$(BIN)/sphinx-build --fresh-env --fail-on-warning --keep-going --quiet docs build/site
 	$(BIN)/python docs/site_pages/built_links.py build/site
 
+# Of the site's pages and docstrings, then of README, CHANGELOG and .github/. Lists lie in build/links/.
+links: $(VENV)/.installed-docs ## whether the addresses that pages link to answer; needs a network
+	@$(LINKCHECK) docs build/links/site; site=$$?; \
+	$(LINKCHECK) -c docs -t repository . build/links/repository && exit $$site
+
 lint: $(VENV)/.installed-dev ## style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -76,7 +81,7 @@ ui: $(VENV)/.installed ## MLflow's pages on http://127.0.0.1:5000
 	@$(BIN)/convforge ui
 
 clean: ## remove what the pipeline made, and keep data, runs and outputs/
-	rm -rf build/data build/train build/evaluate build/site dvc_plots outputs/data
+	rm -rf build/data build/train build/evaluate build/site build/links dvc_plots outputs/data
 
 # The first Python of 3.11 to 3.13 that works: a version manager's stand-in may be on the PATH and
 # not run.
@@ -99,6 +104,7 @@ WITH_TORCH := .[dev,torch]
 LIBRARY_LOWEST := .venv-lowest-library
 PIPELINE_LOWEST := .venv-lowest-pipeline
 VENV_PEERS := .venv-bench
+LINKCHECK = $(BIN)/sphinx-build --builder linkcheck --fresh-env --quiet
 
 define install
 if command -v uv >/dev/null; then \

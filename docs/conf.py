@@ -50,6 +50,7 @@ pygments_style = "friendly"
 pygments_dark_style = "monokai"
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
+copybutton_line_continuation_character = "\\"
 
 
 def _colours(colours: dict[str, str]) -> dict[str, str]:
@@ -69,3 +70,20 @@ html_theme_options = {
     "dark_css_variables": _colours(DARK),
     "navigation_with_keys": True,
 }
+
+# `make links` asks every address outside. These are examples of a person's own.
+linkcheck_ignore = [r"https?://(HOST|localhost|127\.0\.0\.1)\b"]
+linkcheck_timeout = 20
+linkcheck_retries = 2
+# GitHub writes the places of its pages by a script, which is not run.
+linkcheck_anchors_ignore_for_url = [r"https://github\.com/"]
+
+# What has links and is no page of the site: `sphinx-build -t repository -c docs .`
+if tags.has("repository"):  # noqa: F821 (Sphinx gives it)
+    extensions = ["myst_parser"]
+    root_doc = "README"
+    include_patterns = ["*.md", ".github/**.md"]
+    # Walks through what is left, which is much in .venv.
+    exclude_patterns = [".git", ".venv*", "build", "data*", "outputs", "src", "tests"]
+    # Their links to files are looked at by tests.
+    suppress_warnings = ["myst.xref_missing", "myst.header", "toc.not_included"]
