@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 _SECONDS = 3600.0
-_START_SECONDS = 300.0
+_START_SECONDS = 600.0
 
 
 class BashSession:
