@@ -11,6 +11,7 @@ from site_pages.command_pages import commands_page
 from site_pages.config_keys import config_page
 from site_pages.error_messages import errors_page
 from site_pages.house import house
+from site_pages.notebook import notebook_page
 from site_pages.run_files import run_files
 
 _MARK = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.M)
@@ -27,6 +28,7 @@ _PARTS: dict[str, Callable[[Path], str]] = {
     "config-keys": config_page,
     "errors": errors_page,
     "house": _house_picture,
+    "notebook": lambda root: notebook_page(root / "examples" / "layers_in_keras.ipynb"),
     "run-files": lambda root: run_files(),
 }
 

@@ -25,7 +25,7 @@ FOLDER = "source"
 #: What is a page of its own already, by the file that says the same.
 _PAGES = {"README.md": "index"}
 _TOO_LONG = 400_000
-_NOT_TEXT = {".png", ".zip", ".npz"}
+_NOT_TEXT = {".ipynb", ".npz", ".png", ".zip"}
 
 
 def linked_files(app: Sphinx) -> set[str]:
