@@ -31,7 +31,8 @@ def _parts(cells: list[dict[str, Any]]) -> Iterator[str]:
 def _shown(output: dict[str, Any], heading: str) -> str:
     """What a cell has printed or drawn; under which heading, for those who do not see it."""
     if output["output_type"] == "stream":
-        return _fenced("text", "".join(output["text"]).rstrip("\n"))
+        printed = "".join(output["text"]).rstrip("\n")
+        return _fenced("{code-block} text", f":class: printed\n\n{printed}")
     picture = "".join(output["data"]["image/png"]).strip()
     return f"![{heading}](data:image/png;base64,{picture})"
 
