@@ -25,10 +25,10 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tree_with_digits(tree: Path, digits_archive: Path) -> Path:
-    """The same with a few images."""
+def tree_with_digits(tree: Path) -> Path:
+    """The same with the data, of which the repository's own tests want all."""
     (tree / "data").mkdir()
-    shutil.copy2(digits_archive, tree / "data" / "mnist-5k.zip")
+    shutil.copy2(ROOT / "data" / "mnist-5k.zip", tree / "data")
     return tree
 
 
