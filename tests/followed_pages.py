@@ -32,7 +32,7 @@ _PROGRAMS = {
 def copied_tree(folder: Path) -> Path:
     """A copy of the source tree in `folder`, without the data and the pictures."""
     ignored = shutil.ignore_patterns("__pycache__", "*.png")
-    for name in ("src", "conf", "docs", "tests", ".vscode", "claims"):
+    for name in ("src", "conf", "docs", "examples", "tests", ".vscode", "claims"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in ("pyproject.toml", "dvc.yaml"):
         shutil.copy2(ROOT / name, folder)
