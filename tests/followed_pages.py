@@ -14,6 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from page_edits import old_and_new, replace_once
+
 ROOT = Path(__file__).resolve().parents[1]
 _FILE = r"\[?`(?P<file>[\w/.]+)`(?:\]\([^)\n]*\))?[,:.]"
 _BLOCK = re.compile(
@@ -46,23 +48,13 @@ def follow(page: str, tree: Path) -> set[str]:
         file = block["file"] or file
         path = tree / file
         if block["kind"] == "diff":
-            _change(path, block["text"].splitlines())
+            replace_once(path, *old_and_new(block["text"]))
         else:
             assert not path.exists(), f"{file} is no new file"
             path.parent.mkdir(exist_ok=True)
             path.write_text(block["text"], encoding="utf-8")
         touched.add(file)
     return touched
-
-
-def _change(path: Path, lines: list[str]) -> None:
-    # An editor may have taken the one blank of an empty line away.
-    assert all(line[:1] in ("", " ", "+", "-") for line in lines)
-    before = "".join(f"{line[1:]}\n" for line in lines if line[:1] in ("", " ", "-"))
-    after = "".join(f"{line[1:]}\n" for line in lines if line[:1] in ("", " ", "+"))
-    text = path.read_text(encoding="utf-8")
-    assert text.count(before) == 1, f"{path.name} has not once:\n{before}"
-    path.write_text(text.replace(before, after), encoding="utf-8")
 
 
 def added_configs(page: str) -> set[str]:

@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 from page_commands import compose_command, shown_commands
 
+from convforge.pipeline.claims.result import read_results
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TOUR = (ROOT / "docs" / "how-to" / "tour.md").read_text(encoding="utf-8")
 
 
 def test_its_python_example_trains() -> None:
@@ -30,7 +33,9 @@ def test_its_links_lead_to_files() -> None:
 
 def test_its_commands_compose(shared_project: Path) -> None:
     commands = shown_commands(README)
-    assert len(commands) > 8
+    assert len(commands) > 10
+    # The longer list has a page of its own, which tests/test_site.py composes.
+    assert len(commands) + len(shown_commands(TOUR)) > 30
     for words in commands:
         compose_command(words, shared_project)
 
@@ -57,13 +62,11 @@ def test_the_count_of_verdicts_is_that_of_the_committed_results() -> None:
         README,
     )
     assert found
-    results = [
-        json.loads(file.read_text(encoding="utf-8"))
-        for file in (ROOT / "claims").glob("*/cpu/result.json")
-    ]
-    counted = Counter(result["outcome"].replace("_", " ") for result in results)
+    counted = Counter(
+        result.outcome for result in read_results(ROOT / "claims") if result.scale == "cpu"
+    )
     of_each = [counted[name] for name in ("reproduced", "not reproduced", "undecided")]
-    assert [int(number) for number in found.groups()] == [len(results), *of_each]
+    assert [int(number) for number in found.groups()] == [counted.total(), *of_each]
 
 
 def test_it_fits_a_few_screens() -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
+
+from page_edits import old_and_new
 
 _BLOCK = re.compile(r"(?:`([\w/.-]+)`[^\n`]*:\n\n)?^```(console|diff)\n(.*?)^```$", re.M | re.S)
 # The first line's, and those that a backslash leads to.
@@ -43,26 +44,12 @@ def steps_of(page: str) -> list[Command | Edit]:
     steps: list[Command | Edit] = []
     for file, kind, text in _BLOCK.findall(page):
         if kind == "diff":
-            steps.append(Edit(file, _side(text, "-"), _side(text, "+")))
+            steps.append(Edit(file, *old_and_new(text)))
         else:
             before, *parts = _COMMAND.split(text)
             assert not before, f"{before!r} is the output of no command"
             steps += map(Command, parts[::2], parts[1::2])
     return steps
-
-
-def _side(diff: str, sign: str) -> str:
-    lines = diff.splitlines(keepends=True)
-    assert all(line[0] in " -+" for line in lines), f"no diff:\n{diff}"
-    return "".join(line[1:] for line in lines if line[0] in (" ", sign))
-
-
-def apply(edit: Edit, folder: Path) -> None:
-    """Edit the file in `folder`, which must have the old lines once."""
-    path = folder / edit.file
-    text = path.read_text(encoding="utf-8")
-    assert text.count(edit.old) == 1, f"{edit.file} has not once:\n{edit.old}"
-    path.write_text(text.replace(edit.old, edit.new), encoding="utf-8")
 
 
 def is_as_shown(shown: str, printed: str) -> bool:

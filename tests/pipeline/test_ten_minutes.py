@@ -14,8 +14,9 @@ import console_page
 import pytest
 from bash_session import BashSession
 from clone import REPOSITORY, install, make_clone
-from console_page import Command, Edit, apply, is_as_shown, steps_of
+from console_page import Command, Edit, is_as_shown, steps_of
 from mlflow_server import free_port
+from page_edits import replace_once
 
 PAGE = (REPOSITORY / "docs" / "ten-minutes.md").read_text(encoding="utf-8")
 STEPS = steps_of(PAGE)
@@ -34,7 +35,7 @@ def test_a_reader_sees_what_the_page_shows(tmp_path: Path) -> None:
     with BashSession(clone.folder, environment, tmp_path / "log") as bash:
         for step in steps_of(_with_ports(PAGE, ports)):
             if isinstance(step, Edit):
-                apply(step, clone.folder)
+                replace_once(clone.folder / step.file, step.old, step.new)
                 continue
             printed = _follow(bash, step, ports)
             print(f"$ {step.words}\n{printed}", flush=True)

@@ -45,9 +45,10 @@ def _user() -> str:
 
 
 def git(root: Path, *arguments: str) -> str:
+    """What Git answers in the folder `root`; "" where it is no repository, or there is no Git."""
     try:
         return subprocess.run(
             ["git", *arguments], cwd=root, capture_output=True, text=True, check=True
         ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):  # Not a repository, or no git: no tag.
+    except (OSError, subprocess.CalledProcessError):
         return ""
