@@ -149,6 +149,18 @@ def test_pages_ask_for_parts_that_are_made() -> None:
         assert "<!-- generated:" not in text
 
 
+def test_a_page_that_the_build_completes_says_where_it_is_whole() -> None:
+    """In the page's own file, which a reader of the repository opens; the site leaves it out."""
+    by_build = re.compile(r"^<!-- generated:|^```{eval-rst}|^:::::{equation}", re.M)
+    texts = {page: page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md")}
+    completed = {page: text for page, text in texts.items() if by_build.search(text)}
+    assert len(completed) == 12
+    for page, text in completed.items():
+        where = f"`build/site/{page.relative_to(DOCS).with_suffix('.html').as_posix()}`"
+        assert re.search(rf"^<!-- .* -->\n(> .*\n)*> .*{re.escape(where)}", text, re.M), page
+        assert where not in with_generated_parts(ROOT, text)
+
+
 def test_the_picture_of_the_house_leaves_out_only_what_follows() -> None:
     direct = direct_imports(room_imports())
 

@@ -1,4 +1,8 @@
-"""Parts of pages that are made of the source: `<!-- generated: NAME -->` stands in their place."""
+"""Parts of pages that are made of the source: `<!-- generated: NAME -->` stands in their place.
+
+A quote after the mark, or after `<!-- in the repository -->`, is for whoever reads the page's own
+file: it says where the whole page is, and the site leaves it out.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from site_pages.house import house
 from site_pages.notebook import notebook_page
 from site_pages.run_files import run_files
 
-_MARK = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.M)
+_MARK = re.compile(r"^<!-- (?:generated: ([a-z-]+)|in the repository) -->$(?:\n>.*)*", re.M)
 
 
 def _house_picture(root: Path) -> str:
@@ -43,4 +47,4 @@ def with_generated_parts(root: Path, page: str) -> str:
     Raises:
         KeyError: the page asks for a part that nothing makes.
     """
-    return _MARK.sub(lambda match: _PARTS[match[1]](root), page)
+    return _MARK.sub(lambda match: _PARTS[match[1]](root) if match[1] else "", page)
