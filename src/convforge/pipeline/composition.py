@@ -260,12 +260,21 @@ def explain(error: Exception, root: Path, overrides: Sequence[str]) -> InputErro
         others = [item for item in overrides if not _names(item, key)]
         return InputError(_why_no_key(key, root, others))
     if isinstance(error, OverrideParseException):
-        return InputError(
-            f"cannot read the override {_shown(error.override)}: put a value with special "
-            f"characters in quotes of its own, as in 'data.path=\"my photos (1)\"'"
-        )
+        return InputError(_unreadable(_shown(error.override)))
     given = _given(overrides) if type(error) is ValueError else ""
     return InputError(_one_line(error) + given)
+
+
+def _unreadable(override: str) -> str:
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"cannot read the override {override}: it is not KEY=VALUE"
+    if not value or re.search(r"""['"]|^[\[{]""", value):
+        key, value = "data.path", "my photos (1)"
+    return (
+        f"cannot read the override {override}: put a value with special characters in quotes "
+        f"of its own, as in '{key}=\"{value}\"'"
+    )
 
 
 def _one_line(error: Exception) -> str:
