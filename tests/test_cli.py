@@ -103,7 +103,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 def _mistakes() -> dict[str, tuple[str, str]]:
     """Command line → what the one line says; `{run}` is a trained run's folder."""
     return {
-        "unknown key": ("train optimizer.learnin_rate=1", "did you mean learning_rate?"),
+        "unknown key": ("train optimizer.learnin_rate=1", "did you mean optimizer.learning_rate?"),
         "wrong value": ("preprocess data.channels=2", "data.channels=2 is not allowed"),
         "unknown option": ("summary model=lecture_cn", "did you mean lecture_cnn?"),
         "override without value": ("compose seed", "seed"),
@@ -506,7 +506,7 @@ def test_hydras_own_option_shows_the_config_and_trains_nothing(
     assert shown in capfd.readouterr().out
     assert not (project / "outputs").exists()
     assert cli.main(["train", "--cfg", part, "optimizer.learnin_rate=0.003"]) == 2
-    assert "did you mean learning_rate?" in capfd.readouterr().err
+    assert "did you mean optimizer.learning_rate?" in capfd.readouterr().err
 
 
 def test_a_reader_that_leaves_early_sees_no_traceback() -> None:

@@ -110,24 +110,49 @@ WRONG_VALUES = {
     "schema=2": ["schema=2", "known are 1"],
 }
 UNKNOWN_KEYS = {
-    "optimizer.learnin_rate=0.1": ["optimizer.learnin_rate is not a key", "mean learning_rate?"],
-    "+optimizer.learnin_rate=0.1": ["optimizer.learnin_rate is not a key", "mean learning_rate?"],
-    "model.layers.conv1.filter=64": ["model.layers.conv1.filter is not a key", "mean filters?"],
-    "+model.layers.conv1.filter=64": ["model.layers.conv1.filter is not a key", "mean filters?"],
+    "optimizer.learnin_rate=0.1": [
+        "optimizer.learnin_rate is not a key",
+        "mean optimizer.learning_rate?",
+    ],
+    "+optimizer.learnin_rate=0.1": [
+        "optimizer.learnin_rate is not a key",
+        "mean optimizer.learning_rate?",
+    ],
+    "model.layers.conv1.filter=64": [
+        "model.layers.conv1.filter is not a key",
+        "mean model.layers.conv1.filters?",
+    ],
+    "+model.layers.conv1.filter=64": [
+        "model.layers.conv1.filter is not a key",
+        "mean model.layers.conv1.filters?",
+    ],
     "+model.nonsense=1": ["model.nonsense is not a key", "known are name, normalize"],
-    "model.layers.conv9.filters=3": ["model.layers.conv9", "did you mean conv"],
-    "augment.geometry.rotatoin=5": ["augment.geometry.rotatoin is not a key", "mean rotation?"],
-    "+augment.geometry.rotatoin=5": ["augment.geometry.rotatoin is not a key", "mean rotation?"],
-    "+augment.geometri=5": ["augment.geometri is not a key", "did you mean geometry?"],
-    "trainer.epoch=3": ["trainer.epoch is not a key", "did you mean epochs?"],
-    "tracking.experimnt=x": ["tracking.experimnt is not a key", "did you mean experiment?"],
+    "model.layers.conv9.filters=3": ["model.layers.conv9", "did you mean model.layers.conv"],
+    "augment.geometry.rotatoin=5": [
+        "augment.geometry.rotatoin is not a key",
+        "mean augment.geometry.rotation?",
+    ],
+    "+augment.geometry.rotatoin=5": [
+        "augment.geometry.rotatoin is not a key",
+        "mean augment.geometry.rotation?",
+    ],
+    "+augment.geometri=5": ["augment.geometri is not a key", "did you mean augment.geometry?"],
+    "trainer.epoch=3": ["trainer.epoch is not a key", "did you mean trainer.epochs?"],
+    "tracking.experimnt=x": [
+        "tracking.experimnt is not a key",
+        "did you mean tracking.experiment?",
+    ],
     "+sed=3": ["sed is not a key", "did you mean seed?"],
+    "epochs=3": ["epochs is not a key", "did you mean trainer.epochs?"],
+    "size=32": ["size is not a key", "did you mean data.size or augment.size?"],
     "optimiser=sgd": ["optimiser is not a key", "did you mean optimizer?"],
     "+schedule.factor=0.1": ["schedule.factor is not a key", "final_fraction"],
 }
 UNKNOWN_OPTIONS = {
     "model=lecture_cn": ["model=lecture_cn", "did you mean lecture_cnn?"],
     "data=mnist_5k": ["data=mnist_5k", "did you mean mnist5k?"],
+    "augment=true": ["augment=true: there is no such config; known are alexnet, full, light, none"],
+    "data=/home/you/photos": ["data=/home/you/photos: there", "data=folder data.path=/home/you/p"],
     "augment=lite": ["augment=lite", "did you mean light?"],
     "optimizer=momentumsgd": ["optimizer=momentumsgd", "did you mean momentum_sgd?"],
     "schedule=linear": ["schedule=linear", "cosine"],

@@ -70,7 +70,10 @@ def test_what_slurm_is_asked_for_can_be_overridden(shared_project: Path) -> None
     ("override", "said"),
     [
         ("hydra/launcher=rya", "hydra/launcher=rya: there is no such config; did you mean ray?"),
-        ("hydra.launcher.retris=1", "hydra.launcher.retris is not a key; did you mean retries?"),
+        (
+            "hydra.launcher.retris=1",
+            "hydra.launcher.retris is not a key; did you mean hydra.launcher.retries?",
+        ),
     ],
 )
 def test_a_wrong_launcher_or_key_is_refused_before_anything_starts(

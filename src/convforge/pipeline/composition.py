@@ -45,6 +45,8 @@ _LONGEST_OVERRIDE = 10_000
 _DEEPEST = 20
 # Letters of an override that a message repeats.
 _MOST_SHOWN = 200
+# Keys of the same name that a message names, as `filters` of many layers.
+_MOST_KEYS = 3
 # What Hydra, OmegaConf and the YAML parser raise for a config that is wrong; Hydra uses a plain
 # ValueError where a group gets a value that names no option.
 _REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
@@ -249,12 +251,14 @@ def explain(error: Exception, root: Path, overrides: Sequence[str]) -> InputErro
             return cause
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, option = error.missing_cfg_file.rpartition("/")
-        if group == "hydra/launcher" and option in _LAUNCHERS_OF_SWEEP:
-            return InputError(f"{group}={option} is not installed: pip install 'convforge[sweep]'")
-        hint = nearest(option, list(error.options or []))
-        option = _shown(redacted_uri(option))
-        return InputError(f"{group}={option}: there is no such config{hint}")
+        group, option = _chosen(error.missing_cfg_file, overrides)
+        return InputError(_why_no_config(group, option, list(error.options or [])))
+    if "Config group override must be a string" in str(error):
+        for item in overrides:
+            group, _, option = item.lstrip("+").partition("=")
+            names = [file.stem for file in sorted((root / "conf" / group).glob("*.yaml"))]
+            if group and names and option not in names:
+                return InputError(_why_no_config(group, option, names))
     key = _refused_key(error)
     if key is not None:
         others = [item for item in overrides if not _names(item, key)]
@@ -263,6 +267,26 @@ def explain(error: Exception, root: Path, overrides: Sequence[str]) -> InputErro
         return InputError(_unreadable(_shown(error.override)))
     given = _given(overrides) if type(error) is ValueError else ""
     return InputError(_one_line(error) + given)
+
+
+def _chosen(missing: str, overrides: Iterable[str]) -> tuple[str, str]:
+    """Group and option of the file `missing` of `conf/`, as an override names them."""
+    for item in overrides:
+        group, _, option = item.lstrip("+").partition("=")
+        if f"{group}/{option}" == missing:
+            return group, option
+    group, _, option = missing.rpartition("/")
+    return group, option
+
+
+def _why_no_config(group: str, option: str, known: Sequence[str]) -> str:
+    if group == "hydra/launcher" and option in _LAUNCHERS_OF_SWEEP:
+        return f"{group}={option} is not installed: pip install 'convforge[sweep]'"
+    shown = _shown(redacted_uri(option))
+    hint = nearest(option, known)
+    if group == "data" and "/" in option:
+        hint = f"; images of your own are data=folder data.path={shown}"
+    return f"{group}={shown}: there is no such config{hint}"
 
 
 def _unreadable(override: str) -> str:
@@ -319,6 +343,18 @@ def _why_no_key(key: str, root: Path, overrides: Sequence[str]) -> str:
         and step in known_keys(parent, OmegaConf.to_container(config), Settings)
     ):
         return f"{key} is a key that the config leaves out: add it with +{key}=…"
-    groups = [] if depth else [folder.name for folder in (root / "conf").iterdir()]
-    known = sorted({str(name) for name in config} | set(groups)) if not depth else list(node)
-    return f"{unknown} is not a key{nearest(step, known)}"
+    if depth:
+        return f"{unknown} is not a key{nearest(step, list(node), '.'.join(parent))}"
+    elsewhere = list(_keys_named(step, OmegaConf.to_container(config)))[:_MOST_KEYS]
+    if elsewhere:
+        return f"{unknown} is not a key; did you mean {' or '.join(elsewhere)}?"
+    groups = {folder.name for folder in (root / "conf").iterdir() if folder.is_dir()}
+    return f"{unknown} is not a key{nearest(step, sorted({*map(str, config), *groups}))}"
+
+
+def _keys_named(name: str, node: Any, parent: str = "") -> Iterator[str]:
+    """The full keys below `node` whose last part is `name`."""
+    for key, value in node.items() if isinstance(node, dict) else ():
+        if key == name and parent:
+            yield f"{parent}{key}"
+        yield from _keys_named(name, value, f"{parent}{key}.")

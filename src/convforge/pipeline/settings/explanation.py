@@ -25,7 +25,8 @@ def explain(error: Any, config: Mapping[str, Any], schema: type[BaseModel]) -> s
     context = error.get("ctx", {})
     match error["type"]:
         case "extra_forbidden" | "unexpected_keyword_argument":
-            return f"{key} is not a key{nearest(last, known_keys(path[:-1], config, schema))}"
+            known = known_keys(path[:-1], config, schema)
+            return f"{key} is not a key{nearest(last, known, _dotted(path[:-1]))}"
         case "missing" | "missing_argument" | "missing_keyword_only_argument":
             return f"{_dotted((*path, last))} is missing"
         case "union_tag_not_found":
