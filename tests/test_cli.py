@@ -126,6 +126,15 @@ def _mistakes() -> dict[str, tuple[str, str]]:
         "no classes": ("summary --classes 0", "--classes"),
         "missing run": ("evaluate nowhere", "nowhere is not the folder of a run"),
         "folder that is no run": ("evaluate data", "data is not the folder of a run"),
+        "folder of runs": ("evaluate {runs}", "no config.yaml in it; the newest in it is"),
+        "model of a folder of runs": (
+            "predict {runs} x.png",
+            "run nor a model; the newest in it",
+        ),
+        "home of nobody": (
+            "preprocess data=folder \"data.path='~no-such-user/photos'\"",
+            "~no-such-user/photos does not exist",
+        ),
         "no results yet": ("results", "the pipeline has not run yet"),
         "not a model": ("predict conf x.png", "conf holds no model"),
         "missing model": ("predict nowhere x.png", "nowhere is neither a path nor"),
@@ -164,7 +173,8 @@ def test_a_mistake_is_one_error_line_and_exit_status_2(
     damaged = tmp_path / "damaged"
     shutil.copytree(run_folder / "model", damaged)
     (damaged / "card.json").write_text("{}")
-    names = {"run": run_folder, "damaged": damaged, "image": run_folder / "model" / "example.png"}
+    image = run_folder / "model" / "example.png"
+    names = {"run": run_folder, "runs": run_folder.parent, "damaged": damaged, "image": image}
     assert cli.main(shlex.split(line.format(**names))) == 2
     out, err = capfd.readouterr()
     assert "Traceback" not in err
@@ -423,9 +433,12 @@ def test_train_evaluate_and_predict_work_together_and_are_plain_when_piped(
     (folder,) = (project / "outputs" / "train").iterdir()
     named = rf"train: {re.escape(' '.join([*short, *SMALL]))} [\d-]+ [\d:]+ → {folder}"
     assert re.search(named, done.stderr), "a run is called by its overrides"
+    assert lines[-1].startswith(f"next: convforge evaluate {folder} ")
 
     assert cli.main(["evaluate", str(folder)]) == 0
-    assert re.search(r"test: accuracy \d+\.\d\d%, loss", capfd.readouterr().err)
+    told = capfd.readouterr().err
+    assert re.search(r"test: accuracy \d+\.\d\d%, loss", told)
+    assert re.search(r"^right: 0 \d of 1\d, 1 \d+ of", told, re.M)
     assert (folder / "evaluate" / "metrics.json").is_file()
     assert cli.main(["predict", str(folder), str(digit_files[0])]) == 0
     assert str(digit_files[0]) in capfd.readouterr().out

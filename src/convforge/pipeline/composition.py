@@ -293,6 +293,11 @@ def _unreadable(override: str) -> str:
     key, equals, value = override.partition("=")
     if not equals:
         return f"cannot read the override {override}: it is not KEY=VALUE"
+    if sum(map(value.count, "[{(")) > sum(map(value.count, "]})")):
+        return (
+            f"cannot read the override {override}: a bracket is not closed; a shell splits at "
+            f"spaces, so put all of it in quotes, as in 'data.size=[64, 64]'"
+        )
     if not value or re.search(r"""['"]|^[\[{]""", value):
         key, value = "data.path", "my photos (1)"
     return (

@@ -37,5 +37,11 @@ def workspace_root(root: Path) -> Path:
 
 def resolve_path(path: str, root: Path) -> Path:
     """`path` as written in a config: absolute, or relative to the project's `root`."""
-    given = Path(path).expanduser()
+    given = expanded(path)
     return given if given.is_absolute() else root / given
+
+
+def expanded(path: str) -> Path:
+    """`path` with the home folder for `~`, where a shell has left it since it was in quotes."""
+    # Path.expanduser() raises for a `~NAME` that is nobody's.
+    return Path(os.path.expanduser(path))  # noqa: PTH111

@@ -6,6 +6,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from convforge.errors import InputError
 from convforge.serving.predictor import RUN_MODEL
 
 
@@ -62,6 +63,14 @@ class RunFolder(_Folder):
         """The same with those from before the loss went wrong, where it did."""
         return self.path / "last_good"
 
+    def check(self) -> None:
+        """Raise InputError where this is no folder of a run, with the newest run in it."""
+        if not self.config.is_file():
+            raise InputError(
+                f"{self.path} is not the folder of a run: no {self.config.name} in it"
+                f"{newest_run(self.path)}"
+            )
+
     @property
     def evaluation(self) -> EvaluationFolder:
         """Where `convforge evaluate` writes; DVC's evaluation has a folder beside the run's."""
@@ -80,6 +89,14 @@ class EvaluationFolder(_Folder):
     def predictions(self) -> Path:
         """What the model said of every test image."""
         return self.path / "predictions.csv"
+
+
+def newest_run(path: Path) -> str:
+    """A hint for whoever names the folder of many runs, as outputs/train; empty for none."""
+    runs = (config.parent for config in path.glob("*/config.yaml"))
+    trained = [run for run in runs if (run / RUN_MODEL).is_dir()]
+    newest = max(trained, key=lambda run: run.stat().st_mtime, default=None)
+    return f"; the newest in it is {newest}" if newest else ""
 
 
 def read_history(path: Path) -> dict[str, list[float]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from convforge.errors import InputError
 from convforge.pipeline.commands.parser import command
+from convforge.pipeline.project import expanded
 from convforge.pipeline.settings.nearest import nearest
 from convforge.pipeline.stages.entry import progress_of
 
@@ -31,7 +32,11 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("model", metavar="MODEL", help="as for predict")
     parser.add_argument(
-        "paths", type=Path, nargs="+", metavar="PATH", help="images, folders or archives of them"
+        "paths",
+        type=expanded,
+        nargs="+",
+        metavar="PATH",
+        help="images, folders or archives of them",
     )
     parser.add_argument(
         "--class",
@@ -49,7 +54,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=expanded,
         metavar="FILE",
         default=Path("explanation.png"),
         help="the picture (default: %(default)s)",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from convforge.pipeline.commands.parser import command
+from convforge.pipeline.project import expanded
 from convforge.pipeline.stages.entry import progress_of
 from convforge.quiet_start import import_quietly
 
@@ -26,10 +26,10 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("model", metavar="MODEL", help="as for predict")
     parser.add_argument("--to", choices=_FORMATS, required=True)
-    parser.add_argument("--out", type=Path, help="file or folder (default: the network's name)")
+    parser.add_argument("--out", type=expanded, help="file or folder (default: the network's name)")
     parser.add_argument(
         "--images",
-        type=Path,
+        type=expanded,
         nargs="+",
         default=[],
         metavar="PATH",

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from pathlib import Path
 from typing import Any
 
 from convforge.errors import InputError
 from convforge.pipeline.commands.parser import command
-from convforge.pipeline.project import project_root
+from convforge.pipeline.project import expanded, project_root
 from convforge.pipeline.stages.entry import progress_of
 
 
@@ -27,7 +26,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "data_set", metavar="NAME", help="cifar10, cifar100, mnist or fashion_mnist"
     )
-    parser.add_argument("--out", type=Path, help="folder to fill (default: data-sets/NAME)")
+    parser.add_argument("--out", type=expanded, help="folder to fill (default: data-sets/NAME)")
     parser.add_argument("--url", help="address of a folder that has the same files")
     parser.add_argument(
         "--timeout", type=float, default=30.0, metavar="S", help="seconds without an answer (30)"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from convforge.errors import InputError
 from convforge.pipeline.commands.parser import OVERRIDES, command, worker_pool_options
 from convforge.pipeline.pluralize import pluralize
-from convforge.pipeline.project import project_root, resolve_path
+from convforge.pipeline.project import expanded, project_root, resolve_path
 from convforge.pipeline.stages.entry import add_workers, progress_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ def add(commands: Any) -> None:
         "data=folder data.path=photos.zip --out photos-report",
     )
     parser.add_argument(
-        "--out", type=Path, help="folder for card and sheets (default: in outputs/inspect-data/)"
+        "--out",
+        type=expanded,
+        help="folder for card and sheets (default: in outputs/inspect-data/)",
     )
     add_workers(parser)
     parser.add_argument(

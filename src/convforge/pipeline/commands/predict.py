@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from convforge.errors import InputError
 from convforge.pipeline.commands.parser import command
+from convforge.pipeline.project import expanded
 from convforge.pipeline.stages.entry import progress_of
 
 _FORMATS = ("table", "jsonl", "csv")
@@ -31,7 +31,11 @@ def add(commands: Any) -> None:
         "runs:/…, models:/NAME/VERSION or models:/NAME@ALIAS",
     )
     parser.add_argument(
-        "paths", type=Path, nargs="+", metavar="PATH", help="images, folders or archives of them"
+        "paths",
+        type=expanded,
+        nargs="+",
+        metavar="PATH",
+        help="images, folders or archives of them",
     )
     parser.add_argument("--top", type=int, default=1, help="how many classes to name (default 1)")
     parser.add_argument("--format", choices=_FORMATS, default="table", help="(default table)")

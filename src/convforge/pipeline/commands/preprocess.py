@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from convforge.pipeline.commands.parser import OVERRIDES, command, worker_pool_options
-from convforge.pipeline.project import project_root
+from convforge.pipeline.project import expanded, project_root
 from convforge.pipeline.stages.entry import add_workers, progress_of
 
 
@@ -23,7 +22,9 @@ def add(commands: Any) -> None:
         "data=cifar10 data.path=cifar10.tar.gz --out shards/cifar10",
         "data=imagenet data.path=/shared/imagenet --cluster ray:auto",
     )
-    parser.add_argument("--out", type=Path, help="folder to write (default: outputs/data/NAME-KEY)")
+    parser.add_argument(
+        "--out", type=expanded, help="folder to write (default: outputs/data/NAME-KEY)"
+    )
     add_workers(parser)
     parser.add_argument("overrides", nargs="*", help=OVERRIDES)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from convforge.errors import InputError
 from convforge.pipeline.commands.parser import OVERRIDES, command
-from convforge.pipeline.project import project_root
+from convforge.pipeline.project import expanded, project_root
 from convforge.pipeline.stages.entry import progress_of
 from convforge.pipeline.training.backend import import_keras
 
@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=expanded,
         default=Path("augmented_images.png"),
         help="the picture (default: %(default)s)",
     )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from convforge.errors import InputError
 from convforge.pipeline.commands.parser import command
-from convforge.pipeline.project import project_root
+from convforge.pipeline.project import expanded, project_root
 from convforge.pipeline.stages.entry import progress_of
 
 _SCALES = ("digits", "cpu", "full")
@@ -27,19 +26,19 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--results",
-        type=Path,
+        type=expanded,
         metavar="FOLDER",
         help="of CLAIM/SCALE/result.json (default: claims)",
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=expanded,
         metavar="FOLDER",
         help="gets claims.html, claims.md and their pictures (default: docs)",
     )
     parser.add_argument(
         "--pictures",
-        type=Path,
+        type=expanded,
         metavar="RUN",
         help="first keep pictures of this run's kernels, feature maps and worst mistakes with the "
         "results: the folder that train wrote",

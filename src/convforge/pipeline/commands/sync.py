@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from convforge.errors import InputError
 from convforge.pipeline.commands.parser import command
 from convforge.pipeline.credentials import redacted_uri
-from convforge.pipeline.project import project_root
+from convforge.pipeline.project import expanded, project_root
 from convforge.pipeline.stages.entry import progress_of
 
 
@@ -31,7 +30,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "folders",
-        type=Path,
+        type=expanded,
         nargs="*",
         metavar="FOLDER",
         help="folders of runs (default: everything that waits)",

@@ -7,6 +7,7 @@ a cluster. Data are prepared beside DVC's, so a sweep touches no file of DVC's.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 import traceback
@@ -34,6 +35,7 @@ from convforge.pipeline.metrics import monitored
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.project import CONFIG_NAME, project_root
 from convforge.pipeline.report import run_report
+from convforge.pipeline.report.by_class import right_by_class
 from convforge.pipeline.run_folder import RunFolder
 from convforge.pipeline.settings.run import Settings
 from convforge.pipeline.settings.tracking import MLflowTracking
@@ -325,6 +327,8 @@ def run_job(
             progress.say(f"train: {label.name} has finished in {out}")
         if settings.evaluate:
             _evaluate(settings, data, out, root, progress)
+        if job.mode != RunMode.MULTIRUN and RunFolder(out).config.is_file():
+            progress.say(_next(out, evaluated=settings.evaluate))
     except DivergenceError as error:
         # Without the model, which need not travel.
         raise DivergenceError(str(error)) from None
@@ -344,6 +348,13 @@ def run_job(
     return objective(settings.trainer.checkpoint, figures)
 
 
+def _next(out: Path, *, evaluated: bool) -> str:
+    """What to type next, about a single run."""
+    folder = shlex.quote(str(out))
+    test = "" if evaluated else f"convforge evaluate {folder} (on the test images), "
+    return f"next: {test}convforge predict {folder} IMAGE, convforge ui"
+
+
 def _trial(job: DictConfig) -> StudyTrial | None:
     """The job as a trial of its sweep's search, which has given it the trial's number."""
     if job.mode != RunMode.MULTIRUN:
@@ -357,6 +368,8 @@ def _evaluate(settings: Settings, data: Path, out: Path, root: Path, progress: P
     folder = RunFolder(out)
     if folder.config.is_file() and Journal(folder.evaluation.path).status != "FINISHED":
         evaluate(settings, out, data, folder.evaluation.path, root, progress)
+        if line := right_by_class(folder.evaluation.predictions):
+            progress.say(line)
 
 
 def objective(checkpoint: CheckpointSettings, figures: Mapping[str, float]) -> float | None:

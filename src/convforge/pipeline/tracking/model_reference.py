@@ -13,7 +13,8 @@ from typing import NamedTuple
 from convforge.errors import InputError
 from convforge.pipeline.composition import compose_config, settings_of
 from convforge.pipeline.credentials import TRACKING_URI
-from convforge.pipeline.project import project_root
+from convforge.pipeline.project import expanded, project_root
+from convforge.pipeline.run_folder import newest_run
 from convforge.pipeline.tracking.registry import model_of
 from convforge.pipeline.tracking.store import RUN_ID, first_line, given_uri, store_of, use_store
 
@@ -38,11 +39,14 @@ def model_folder(reference: str, uri: str | None = None) -> Iterator[Path]:
     """
     address = address_of(reference)
     if address is None:
-        if not is_there(reference):
+        path = expanded(reference)
+        if not is_there(path):
             raise InputError(
                 f"{reference} is neither a path nor the id of a run, runs:/… or models:/…"
             )
-        yield Path(reference)
+        if newest := newest_run(path):
+            raise InputError(f"{reference} is neither a run nor a model{newest}")
+        yield path
         return
     with tempfile.TemporaryDirectory(prefix="convforge-") as folder:
         yield _download(address, reference, Path(folder), uri or store_uri())

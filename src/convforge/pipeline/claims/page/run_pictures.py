@@ -56,8 +56,7 @@ def draw_run(
     Raises:
         InputError: no run's folder, or a run that no result of this scale names.
     """
-    if not run.config.is_file():
-        raise InputError(f"{run.path} is not the folder of a run: no {run.config.name} in it")
+    run.check()
     settings = read_params(run.config)
     about = _about(State.read(run.path).run_id, scale, results, settings.data.name, run.path)
     data = prepared(settings.data, root, progress)
