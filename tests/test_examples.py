@@ -25,6 +25,14 @@ def test_an_example_is_short_and_imports_the_library_alone(name: str) -> None:
     assert parts <= {"augment", "layers", "losses", "optimizers"}
 
 
+def test_an_exported_model_is_asked_without_the_library() -> None:
+    """Its test with each runtime is in export/test_export.py."""
+    file = EXAMPLES / "exported_model.py"
+    modules = {module.split(".")[0] for statement in imports(file) for module in statement.names}
+    runtimes = {"onnxruntime", "tensorflow", "ai_edge_litert"}
+    assert modules == {"json", "sys", "pathlib", "numpy", "PIL"} | runtimes
+
+
 @pytest.mark.backends
 @pytest.mark.parametrize("name", SCRIPTS)
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])

@@ -6,6 +6,8 @@ import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +30,7 @@ from convforge.pipeline.stages.train import train
 from convforge.serving.model_card import ModelCard
 from convforge.serving.predictor import decode_image, load_predictor
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "exported_model.py"
 DIGITS = Path(__file__).parents[2] / "data" / "mnist-5k.zip"
 # The lecture's own layers, pooling with a border among them.
 NET = (
@@ -88,6 +91,13 @@ def test_the_runtime_of_a_format_answers_as_keras_does(
         files = [encoded(Image.fromarray(image), "PNG") for image in colours]
         expected = np.stack([decode_image(file, predictor.card) for file in files])
         np.testing.assert_allclose(found, predictor.outputs(expected), atol=1e-4)
+    image = run / "model" / "example.png"
+    (seen,) = predictor.outputs(decode_image(image.read_bytes(), predictor.card)[None])
+    command = [sys.executable, str(EXAMPLE), str(out), str(image)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    likeliest = predictor.card.classes[seen.argmax()]
+    (said,) = re.findall(rf"^{image}: {likeliest} (\d+\.\d\d)%$", answer.strip())
+    assert float(said) == pytest.approx(100 * seen.max(), abs=0.02)
     if form == "savedmodel":
         loaded = tf.saved_model.load(str(out))
         np.testing.assert_allclose(loaded.files(files), predictor.outputs(expected), atol=1e-4)
@@ -204,12 +214,15 @@ def test_a_model_alone_is_compared_on_its_example_and_not_quantised_without_imag
     assert "like Keras on 3 images " in capfd.readouterr().err
     assert cli.main(["export", str(model), "--to", "litert-int8", "--out", f"{out}.tflite"]) == 2
     assert "needs images to calibrate by: give --images" in capfd.readouterr().err
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("work")
-    mine = str(tmp_path / "mine")
-    assert cli.main(["export", str(model), "--to", "savedmodel", "--out", mine]) == 2
-    assert "is a folder that holds something else" in capfd.readouterr().err
-    assert (tmp_path / "mine" / "thesis.txt").is_file()
+    mine = tmp_path / "mine"
+    taken = mine / f"{load_predictor(model).card.name}-savedmodel"
+    taken.mkdir(parents=True)
+    (taken / "thesis.txt").write_text("work")
+    assert cli.main(["export", str(model), "--to", "savedmodel", "--out", str(mine)]) == 2
+    assert f"--out={taken} is a folder that holds something else" in capfd.readouterr().err
+    assert (taken / "thesis.txt").is_file()
+    assert cli.main(["export", str(model), "--to", "litert", "--out", f"{mine}/net.onnx"]) == 2
+    assert "give a name that ends in .tflite, or a folder that is there" in capfd.readouterr().err
     (model / "example.png").unlink()
     assert cli.main(["export", str(model), "--to", "savedmodel", "--out", out]) == 2
     assert "has no example.png to compare on: give --images" in capfd.readouterr().err

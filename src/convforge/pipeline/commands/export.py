@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("model", metavar="MODEL", help="as for predict")
     parser.add_argument("--to", choices=_FORMATS, required=True)
-    parser.add_argument("--out", type=expanded, help="file or folder (default: the network's name)")
+    parser.add_argument("--out", type=expanded, help="file, or folder to put it in (default: here)")
     parser.add_argument(
         "--images",
         type=expanded,

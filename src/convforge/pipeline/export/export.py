@@ -18,6 +18,8 @@ from convforge.pipeline.data.reading.samples import read_chunks
 from convforge.pipeline.export.formats import (
     CALIBRATION,
     FORMATS,
+    Format,
+    is_saved_model,
     make_room,
     size,
 )
@@ -51,7 +53,7 @@ def export(
     Args:
         model: its path; in a run's folder the run's own data are compared on.
         form: of `FORMATS`.
-        out: where to; None is a name made of the network's, in the current folder.
+        out: where to; a folder, or None for the current one, gets a name made of the network's.
         paths: images, folders and archives to compare on, where there are no data of a run.
         progress: told of what is found.
 
@@ -63,13 +65,14 @@ def export(
 
     target = FORMATS[form]
     target.check()
+    _check_ending(out, target)
     if keras.config.backend() != "tensorflow":
         raise InputError(f"--to={form} needs KERAS_BACKEND=tensorflow")
     predictor = load_predictor(model)
     calibration, compared, labels = _images(model, predictor.card, paths, progress)
     if not target.is_exact and len(calibration) < 2:
         raise InputError(f"--to={form} needs images to calibrate by: give --images PATH …")
-    path = out or Path(f"{predictor.card.name}{target.ending}")
+    path = _destination(out, f"{predictor.card.name}{target.ending}")
     make_room(path)
     batches: list[NDArray[Any]] = [compared]
     prepared_batches: list[NDArray[Any]] = batches
@@ -92,6 +95,20 @@ def export(
         progress.say(f"{said}, like Keras on {on} (at most {apart:.1g} apart)")
     else:
         progress.say(f"{said}, {_compared(predictor.card, expected, found, labels)} on {on}")
+
+
+def _check_ending(out: Path | None, target: Format) -> None:
+    suffix = Path(f"net{target.ending}").suffix
+    if out is not None and suffix and out.suffix != suffix and not out.is_dir():
+        raise InputError(
+            f"--out={out} is not allowed: give a name that ends in {suffix}, or a folder that is "
+            "there"
+        )
+
+
+def _destination(out: Path | None, name: str) -> Path:
+    folder = out or Path()
+    return folder / name if folder.is_dir() and not is_saved_model(folder) else folder
 
 
 def _other_sizes(images: NDArray[np.float32]) -> list[NDArray[np.uint8]]:

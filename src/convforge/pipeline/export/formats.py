@@ -218,6 +218,11 @@ def size(path: Path) -> int:
     return sum(file.stat().st_size for file in files)
 
 
+def is_saved_model(path: Path) -> bool:
+    """Whether TensorFlow has written it."""
+    return (path / "saved_model.pb").is_file()
+
+
 def make_room(path: Path) -> None:
     """Remove an earlier export at `path`.
 
@@ -225,7 +230,7 @@ def make_room(path: Path) -> None:
         InputError: something else is there.
     """
     if path.is_dir():
-        if not (path / "saved_model.pb").is_file():
+        if not is_saved_model(path):
             raise InputError(f"--out={path} is a folder that holds something else")
         shutil.rmtree(path)
     elif path.exists():
