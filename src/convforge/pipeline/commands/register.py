@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import Any
 
 from convforge.errors import InputError
 from convforge.pipeline.commands.parser import command
+from convforge.pipeline.credentials import redacted_uri
+from convforge.pipeline.stages.entry import progress_of
 
 # As conf/tracking/mlflow.yaml.
 _LEVEL = 0.05
@@ -53,15 +56,18 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.alias is None:
             raise InputError("--if-better needs --alias: who has it is the one to beat")
     run_id, uri = find_run(arguments.run_reference)
+    uri = uri or store_uri()
     if level is not None:
-        decision = challenge(
-            uri or store_uri(), run_id, name=arguments.name, alias=arguments.alias, level=level
-        )
+        decision = challenge(uri, run_id, name=arguments.name, alias=arguments.alias, level=level)
         print(decision.line)
         if decision.version is None:
             raise SystemExit(1)
         return
-    version = register(run_id, uri or store_uri(), arguments.name, arguments.alias)
-    alias = f", models:/{version.name}@{arguments.alias}" if arguments.alias else ""
+    version = register(run_id, uri, arguments.name, arguments.alias)
+    named = f"models:/{version.name}@{arguments.alias}" if arguments.alias else str(version)
     was = "" if version.is_new else " (as before)"
-    print(f"{version}{was}{alias}")
+    print(f"{version}{was}{f', {named}' if arguments.alias else ''}")
+    progress_of(arguments).say(
+        f"next: MLFLOW_TRACKING_URI={shlex.quote(redacted_uri(uri))} "
+        f"mlflow models serve -m {shlex.quote(named)} --env-manager local -p 5001"
+    )
