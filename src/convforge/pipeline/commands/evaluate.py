@@ -8,6 +8,7 @@ from typing import Any
 from convforge.errors import InputError
 from convforge.pipeline.commands.parser import command
 from convforge.pipeline.project import expanded, project_root
+from convforge.pipeline.report.by_class import right_by_class
 from convforge.pipeline.stages.entry import progress_of
 
 
@@ -26,7 +27,6 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     from convforge.pipeline.composition import read_params
-    from convforge.pipeline.report.by_class import right_by_class
     from convforge.pipeline.run_folder import RunFolder
     from convforge.pipeline.stages.evaluate import evaluate
     from convforge.pipeline.stages.preprocess import prepared

@@ -57,10 +57,13 @@ def run(arguments: argparse.Namespace) -> None:
     if classes is not None and classes < 2:
         raise InputError(f"--classes={classes} is not allowed: give a number ≥ 2")
     numbers = settings.predicted_numbers
-    if shape is None or (classes is None and not numbers):
+    unsaid = {"image shape": "--image 32x32x3"} if shape is None else {}
+    if classes is None and not numbers:
+        unsaid["number of classes"] = "--classes 10"
+    if shape is None or unsaid:
         raise InputError(
-            f"data={settings.data.name} does not say its image shape or number of classes: "
-            "give --image 32x32x3 and --classes 10"
+            f"data={settings.data.name} does not say its {' or '.join(unsaid)}: "
+            f"give {' and '.join(unsaid.values())}"
         )
     rows = settings.costs(shape, classes or 0)
     answers = ", ".join(numbers) if numbers else f"{classes} classes"

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from math import sqrt
 from pathlib import Path
 
+from convforge.pipeline.data.absent_classes import absent_classes
 from convforge.pipeline.data.manifest import FILE_NAME, Manifest
 from convforge.pipeline.filesystem.atomic_file import write_text
 from convforge.pipeline.pluralize import pluralize
@@ -303,21 +304,7 @@ def _limits(manifest: Manifest) -> Iterator[str]:
 def _class_limits(manifest: Manifest) -> Iterator[str]:
     if not manifest.classes:
         return
-    counts = manifest.splits["train"].class_counts
-    pairs = zip(manifest.classes, counts, strict=True)
-    few = [_plain(_short(name)) for name, count in pairs if count < _FEW_IMAGES]
-    if few:
-        shown = ", ".join(few[:10]) + (", …" if len(few) > 10 else "")
-        have = "has" if len(few) == 1 else "have"
-        yield (
-            f"- {len(few):,} of {pluralize(len(counts), 'class', 'classes')} {have} fewer than "
-            f"{_FEW_IMAGES} training images: {shown}."
-        )
-    if min(counts) * _UNEVEN < max(counts):
-        yield (
-            f"- Uneven classes: {min(counts):,} to {max(counts):,} training images. Accuracy "
-            "alone says little; look at the confusion matrix."
-        )
+    yield from (f"- {_plain(line)}." for line in uneven_classes(manifest))
     tested = manifest.splits["test"].examples
     if tested:
         # The normal approximation to the binomial at 90 %: 1.96 standard errors.
@@ -326,6 +313,28 @@ def _class_limits(manifest: Manifest) -> Iterator[str]:
             f"- {pluralize(tested, 'test image')}: an accuracy of 90 % is known to ±{points:.1f} "
             "points (95 % interval). Smaller differences between two models may be chance."
         )
+
+
+def uneven_classes(manifest: Manifest) -> list[str]:
+    """What is to be known of classes with few images or none, or with many more than others."""
+    if not manifest.classes:
+        return []
+    lines = absent_classes(manifest)
+    counts = manifest.splits["train"].class_counts
+    pairs = zip(manifest.classes, counts, strict=True)
+    few = [name for name, count in pairs if count < _FEW_IMAGES]
+    if few:
+        have = "has" if len(few) == 1 else "have"
+        lines.append(
+            f"{len(few):,} of {pluralize(len(counts), 'class', 'classes')} {have} fewer than "
+            f"{_FEW_IMAGES} training images: {_some(few)}"
+        )
+    if min(counts) * _UNEVEN < max(counts):
+        lines.append(
+            f"Uneven classes: {min(counts):,} to {max(counts):,} training images. Accuracy "
+            "alone says little; look at the confusion matrix"
+        )
+    return lines
 
 
 def _target_limits(manifest: Manifest) -> Iterator[str]:

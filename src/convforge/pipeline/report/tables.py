@@ -12,7 +12,7 @@ from rich.text import Text
 from convforge.models.summary import LayerCost
 from convforge.pipeline.data.manifest import Manifest
 from convforge.pipeline.printable import one_line
-from convforge.pipeline.report.data_card import left_out, source_sizes
+from convforge.pipeline.report.data_card import left_out, source_sizes, uneven_classes
 
 # Classes that a terminal shows; the card has more.
 _MOST_LISTED = 40
@@ -43,7 +43,8 @@ def print_inspection(manifest: Manifest) -> None:
     )
     print(f"pixels of the training images, of 255: mean {mean}; standard deviation {std}")
     print(f"in the source: {source_sizes(manifest)}")
-    for title, lines in (("left out", left_out(manifest)), ("to know", manifest.findings)):
+    remarks = [*manifest.findings, *uneven_classes(manifest)]
+    for title, lines in (("left out", left_out(manifest)), ("to know", remarks)):
         print(f"{title}:" if lines else f"{title}: nothing")
         for line in lines:
             print(f"  {one_line(line)}")

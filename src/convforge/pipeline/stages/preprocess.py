@@ -7,20 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convforge.pipeline.composition import read_params
+from convforge.pipeline.data.absent_classes import absent_classes
 from convforge.pipeline.data.manifest import Manifest, is_prepared
 from convforge.pipeline.data.preparation.prepare import FORMAT, prepare
 from convforge.pipeline.data.preparation.sources import open_source
 from convforge.pipeline.filesystem import checksum
 from convforge.pipeline.filesystem.fingerprint import file_fingerprint
 from convforge.pipeline.pluralize import pluralize
+from convforge.pipeline.printable import one_line
 from convforge.pipeline.progress import Progress
 from convforge.pipeline.project import project_root, resolve_path
 from convforge.pipeline.ray_cluster import RayCluster
 from convforge.pipeline.settings.data import DataSettings
 from convforge.pipeline.stages.entry import add_workers, run_stage, stage_parser
-
-# Classes that a warning names.
-_MOST_NAMED = 5
 
 
 def preprocess(
@@ -45,8 +44,8 @@ def preprocess(
         once=once,
     )
     progress.say(describe(manifest))
-    for line in without_images(manifest):
-        progress.warn(line)
+    for line in absent_classes(manifest):
+        progress.warn(one_line(line))
     for name, split in manifest.splits.items():
         progress.detail(
             f"  {name}: {dict(zip(manifest.classes, split.class_counts, strict=False))}"
@@ -62,22 +61,6 @@ def describe(manifest: Manifest) -> str:
     gone = f", {pluralize(dropped, 'copy', 'copies')} of held-out images dropped" if dropped else ""
     gone += f", {pluralize(bad, 'file')} left out" if bad else ""
     return f"{manifest.name}: {manifest.labels}, {shape} pixels, {sizes}{gone}"
-
-
-def without_images(manifest: Manifest) -> list[str]:
-    """For each split that leaves classes out, a line that names them."""
-    lines = []
-    for name, split in manifest.splits.items():
-        absent = [
-            label
-            for label, count in zip(manifest.classes, split.class_counts, strict=False)
-            if not count
-        ]
-        if split.examples and absent:
-            more = f" and {len(absent) - _MOST_NAMED:,} more" if len(absent) > _MOST_NAMED else ""
-            shown = f"{', '.join(absent[:_MOST_NAMED])}{more}"
-            lines.append(f"{name} has no image of {shown}: its figures say nothing of them")
-    return lines
 
 
 def prepared(
