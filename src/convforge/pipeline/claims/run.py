@@ -128,7 +128,9 @@ def train_arms(
     jobs = ClaimJobs(read_protocol(root, name, scale), tracked)
     _launch(jobs.tuning, overrides, launcher)
     if compare:
-        chosen = rates_of(jobs.protocol, tuning_records(jobs, folder, root))
+        # Where nothing is tuned, no run has finished yet that could say what the data are.
+        tuning = tuning_records(jobs, folder, root) if jobs.tuning else {}
+        chosen = rates_of(jobs.protocol, tuning)
         _launch(jobs.compared(chosen), overrides, launcher)
 
 
