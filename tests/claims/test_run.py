@@ -94,6 +94,22 @@ def test_to_tune_only_leaves_the_test_images_alone(trial: Path) -> None:
     assert result.arms["plain"].runs[0].run_id is None
 
 
+@pytest.mark.slow
+def test_a_claim_that_tunes_nothing_runs_each_seed_once(trial: Path) -> None:
+    """As those of the papers' nets by their own recipes."""
+    protocol = TRIAL.replace("validation_error", "null").replace("    rates: [0.02, 0.01]\n", "")
+    (trial / "conf" / "claim" / "trial.yaml").write_text(protocol)
+    _git(trial, "add", "conf")
+    _git(trial, "commit", "-qm", "a protocol")
+    assert main(["claim", "trial", "tracking=none"]) == 0
+    result = read_result(result_path(trial, "trial", "digits"))
+    assert _finished(trial) == {"0", "1", "2", "3"}
+    assert {arm: (len(ran.tuning), len(ran.runs)) for arm, ran in result.arms.items()} == {
+        "plain": (0, 2),
+        "slow": (0, 2),
+    }
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
