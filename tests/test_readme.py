@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from statistics import mean, stdev
 
 import numpy as np
 from page_commands import compose_command, shown_commands
@@ -67,6 +68,15 @@ def test_the_count_of_verdicts_is_that_of_the_committed_results() -> None:
     )
     of_each = [counted[name] for name in ("reproduced", "not reproduced", "undecided")]
     assert [int(number) for number in found.groups()] == [counted.total(), *of_each]
+
+
+def test_the_error_of_a_published_net_is_that_of_the_committed_result() -> None:
+    (result,) = (
+        result for result in read_results(ROOT / "claims") if result.claim == "layers_80sec"
+    )
+    errors = [run.figures["test_error"] for run in result.arms["layers_80sec"].runs]
+    said = f"errs on {mean(errors):.1f} % ± {stdev(errors):.1f}: {result.outcome}."
+    assert said in README
 
 
 def test_it_fits_a_few_screens() -> None:
