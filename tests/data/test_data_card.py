@@ -12,6 +12,7 @@ from image_files import classes_of_pictures, write_folder
 from prepared_data import prepared
 
 from convforge.pipeline import cli
+from convforge.pipeline.data.absent_classes import absent_classes
 from convforge.pipeline.data.manifest import (
     BadItem,
     Counts,
@@ -104,6 +105,16 @@ def test_small_and_uneven_classes_are_pointed_out(manifest: Manifest, digits: Pa
     even = data_card(Manifest.read(digits), None)
     assert "fewer than" not in even
     assert "Uneven" not in even
+
+
+def test_a_class_without_images_in_a_split_is_pointed_out(manifest: Manifest) -> None:
+    assert absent_classes(manifest) == []
+    counts = {"examples": 3, "class_counts": [0, 3]}
+    splits = {**manifest.splits, "test": manifest.splits["train"].model_copy(update=counts)}
+    other = manifest.model_copy(update={"splits": splits})
+    (line,) = absent_classes(other)
+    assert line == f"No test image of {manifest.classes[0]}: its figures say nothing of them"
+    assert "- No test image of " in data_card(other, None)
 
 
 def test_the_precision_of_the_test_split_is_the_binomials(digits: Path) -> None:
