@@ -293,7 +293,9 @@ OUTLANDISH = {
     "seed=1\n2": "cannot read the override seed=1␣2",
     "data.path=~/photos (1)": "of its own, as in 'data.path=\"~/photos (1)\"'",
     "data.path=it's": "of its own, as in 'data.path=\"my photos (1)\"'",
-    "data.size=[64,": "a bracket is not closed; a shell splits at spaces, so put all of it in qu",
+    "data.size=[64,": (
+        "a bracket is not closed; a shell splits at spaces, so put all of it in quotes, as in"
+    ),
     "data.path": "cannot read the override data.path: it is not KEY=VALUE",
     "seed=\x1b[31m": "cannot read the override seed=␣[31m",
     "\u2028=1": "cannot read the override ␣=1",

@@ -159,6 +159,8 @@ def test_a_page_that_the_build_completes_says_where_it_is_whole() -> None:
         where = f"`build/site/{page.relative_to(DOCS).with_suffix('.html').as_posix()}`"
         assert re.search(rf"^<!-- .* -->\n(> .*\n)*> .*{re.escape(where)}", text, re.M), page
         assert where not in with_generated_parts(ROOT, text)
+        modules = re.findall(r"automodule:: (\S+)", text)
+        assert not modules or f"`python -m pydoc {' '.join(modules)}`" in text
 
 
 def test_the_picture_of_the_house_leaves_out_only_what_follows() -> None:
