@@ -106,7 +106,10 @@ def test_a_space_without_values_is_refused(choices: str, said: str) -> None:
     [
         ("n_trials=0", "hydra.sweeper.n_trials=0: should be greater than or equal to 1"),
         ("n_trials=ten", "hydra.sweeper.n_trials='ten': should be a valid integer"),
-        ("n_trails=9", "hydra.sweeper.n_trails is not a key; did you mean n_trials?"),
+        (
+            "n_trails=9",
+            "hydra.sweeper.n_trails is not a key; did you mean hydra.sweeper.n_trials?",
+        ),
         (
             "direction=up",
             "hydra.sweeper.direction='up' is not allowed; known are minimize, maximize",
