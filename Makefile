@@ -8,7 +8,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-backends test-package test-lowest test-slow bench bench-peers bench-pages \
+.PHONY: help repro test test-integration test-backends test-package test-lowest test-slow bench bench-peers bench-pages \
   schema site links lint ui clean
 
 help: ## list the targets
@@ -22,6 +22,10 @@ repro: $(VENV)/.installed | data ## compose, preprocess, train, evaluate whateve
 test: $(VENV)/.installed-dev | data ## the test suite
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
+test-integration: $(VENV)/.installed-dev | data ## whole commands in processes of their own, and runs that are compared
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder \
+	  -m "integration and not slow and not backends and not package"
+
 test-backends: $(VENV)/.installed-torch | data ## the layers' tests on JAX and PyTorch, and beside PyTorch's own
 	$(BIN)/pytest -m backends
 
@@ -34,7 +38,8 @@ test-lowest: | data ## the lowest versions that pyproject.toml allows: of the li
 	  --ignore tests/layers/test_documentation.py \
 	  tests/layers tests/losses tests/optimizers tests/test_geometry.py
 	$(call lowest,$(PIPELINE_LOWEST),pipeline testing)
-	$(PIPELINE_LOWEST)/bin/python -m pytest tests/test_composition.py tests/test_training.py \
+	$(PIPELINE_LOWEST)/bin/python -m pytest -m "not slow and not backends and not package" \
+	  tests/test_composition.py tests/test_training.py \
 	  tests/tracking/test_runs.py tests/data/test_preparation.py tests/serving tests/prediction
 
 test-slow: $(VENV)/.installed-dev | data ## the tests that take minutes, with what they count

@@ -57,15 +57,15 @@ SMALL = ("data.split.validation=50", "data.split.test=100")
 # The files that take longest: each runs on one worker, and should not be the last to start.
 LONGEST = (
     "pipeline/test_repro.py",
-    "tracking/test_outages.py",
-    "test_training.py",
-    "distribute/test_distribution.py",
+    "data/test_stream.py",
     "test_resume.py",
     "test_cli.py",
-    "augment/test_places.py",
-    "tracking/test_sweeps.py",
+    "test_training.py",
+    "test_configs.py",
     "tracking/test_runs.py",
-    "test_tasks.py",
+    "tracking/test_sweeps.py",
+    "models/test_classics.py",
+    "data/test_interrupted_preparation.py",
 )
 
 

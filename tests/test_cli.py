@@ -278,6 +278,7 @@ def test_predict_takes_an_image_of_another_size_and_kind(
     assert re.search(rf"^1 .*%  {large}$", capsys.readouterr().out, re.M)
 
 
+@pytest.mark.integration
 def test_quiet_prediction_in_a_fresh_process_says_the_prediction_only(
     run_folder: Path, digit_files: list[Path]
 ) -> None:
@@ -444,6 +445,7 @@ def test_train_evaluate_and_predict_work_together_and_are_plain_when_piped(
     assert str(digit_files[0]) in capfd.readouterr().out
 
 
+@pytest.mark.integration
 def test_a_terminal_sees_a_live_bar_with_rate_and_loss(project: Path) -> None:
     import fcntl
     import struct

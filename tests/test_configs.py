@@ -101,7 +101,7 @@ def _assert_one_epoch_was_trained(run: Path) -> None:
 
 
 def _combinations_to_train() -> list[Any]:
-    """Three in `make test`, all in `make test-slow`."""
+    """Three in `make test-integration`, all in `make test-slow`."""
     few = 3
     return [
         pytest.param(item, id=" ".join(item), marks=[pytest.mark.slow] if number >= few else [])
@@ -109,6 +109,7 @@ def _combinations_to_train() -> list[Any]:
     ]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("overrides", _combinations_to_train())
 def test_they_train_for_a_step(
     compose: Callable[..., Settings], digits: Path, tmp_path: Path, overrides: tuple[str, ...]
@@ -190,6 +191,7 @@ def _sources() -> list[Any]:
     ]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("group", "option"), _sources())
 def test_its_images_are_prepared_and_trained_on(
     project: Path, digits_archive: Path, tmp_path: Path, group: str, option: str
@@ -215,6 +217,7 @@ def test_its_images_are_prepared_and_trained_on(
     _assert_one_epoch_was_trained(project / "run")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("group", "option"), _options("tracking"))
 def test_its_tracking_keeps_a_run(
     project: Path, compose: Callable[..., Settings], digits: Path, group: str, option: str
@@ -225,6 +228,7 @@ def test_its_tracking_keeps_a_run(
     assert (project / "run" / "run.json").is_file() == (option == "mlflow")
 
 
+@pytest.mark.integration
 def test_overfit_batch_learns_its_batch_by_heart(
     compose: Callable[..., Settings], digits: Path, tmp_path: Path
 ) -> None:

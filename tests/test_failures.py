@@ -61,6 +61,7 @@ def test_a_loss_that_is_no_number_names_step_and_layer_and_the_weights_before_ar
     assert not list((tmp_path / "outputs" / "unfinished").glob("[!.]*")), "it would fail again"
 
 
+@pytest.mark.integration
 def test_a_loss_above_the_limit_stops_the_run(
     compose: Callable[..., Settings], digits: Path, tmp_path: Path
 ) -> None:

@@ -117,7 +117,10 @@ def test_importing_it_loads_nothing_heavy(module: str) -> None:
 
 @pytest.mark.parametrize(
     "backend",
-    ["tensorflow", *(pytest.param(b, marks=pytest.mark.backends) for b in ("jax", "torch"))],
+    [
+        pytest.param("tensorflow", marks=pytest.mark.integration),
+        *(pytest.param(b, marks=pytest.mark.backends) for b in ("jax", "torch")),
+    ],
 )
 def test_the_library_loads_no_backend_and_no_package_that_keras_does_not(backend: str) -> None:
     code = """
@@ -174,6 +177,7 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "order",
     [

@@ -98,6 +98,7 @@ def test_a_launcher_without_a_sweep_is_refused(
     assert "hydra/launcher is for the jobs of a sweep: add -m" in capfd.readouterr().err
 
 
+@pytest.mark.integration
 def test_without_ray_a_sweep_on_a_cluster_says_what_to_install_and_of_the_store(
     project: Path,
     train_in_process: None,

@@ -239,6 +239,7 @@ def test_a_stopped_run_goes_on_without_its_source_and_begins_anew_from_another(
     assert same(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.integration
 def test_other_settings_begin_anew_and_the_changed_keys_are_named(
     compose: Callable[..., Settings], linear: Settings, digits: Path, tmp_path: Path, capfd: Any
 ) -> None:
@@ -346,6 +347,7 @@ def changed_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[]
     return change
 
 
+@pytest.mark.integration
 def test_other_code_begins_anew_and_the_changed_file_is_named(
     linear: Settings,
     digits: Path,
@@ -388,6 +390,7 @@ def test_another_version_of_a_package_begins_anew_and_is_named(
     assert stopped(), "with the packages of the beginning it goes on"
 
 
+@pytest.mark.integration
 def test_it_goes_on_with_other_code_where_the_config_says_so_and_is_tagged(
     compose: Callable[..., Settings],
     linear: Settings,
@@ -550,6 +553,7 @@ def test_a_figure_that_no_epoch_has_is_refused(
         train(settings, digits, tmp_path / "run", tmp_path, QUIET)
 
 
+@pytest.mark.integration
 def test_a_sweep_that_was_stopped_goes_on_with_the_jobs_it_has_left(
     project: Path, train_in_process: None, capfd: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:

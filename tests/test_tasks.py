@@ -148,6 +148,7 @@ def test_several_numbers_have_an_error_each_in_their_own_units() -> None:
     assert scores["test_loss"] == (1 + 0 + 2 + 1) / 4
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("loss", ["mse", pytest.param("mae", marks=pytest.mark.slow), "hinge"])
 def test_a_net_learns_classes_under_every_loss(
     compose: Callable[..., Settings], digits: Path, tmp_path: Path, loss: str
@@ -293,6 +294,7 @@ def test_a_net_learns_a_column_of_numbers(
     assert load_predictor(tmp_path / "run").card.targets == ["brightness"]
 
 
+@pytest.mark.integration
 def test_a_net_learns_a_column_of_signs_by_the_hinge_loss(
     measured: Callable[..., tuple[Settings, Path]], tmp_path: Path
 ) -> None:

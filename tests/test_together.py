@@ -168,6 +168,7 @@ def test_a_sweep_that_is_stopped_goes_on_where_it_was(project: Path) -> None:
         assert (project / "together" / number / "evaluate" / "metrics.json").is_file()
 
 
+@pytest.mark.integration
 def test_what_differs_in_more_than_numbers_has_a_group_of_its_own(
     compose: Callable[..., Settings],
 ) -> None:

@@ -115,6 +115,7 @@ def test_a_run_trains_on_logits_and_saves_probabilities(
     assert float(np.asarray(model(zeros)).sum()) == pytest.approx(1, rel=1e-5)
 
 
+@pytest.mark.integration
 def test_a_repetition_in_the_same_folder_leaves_its_own_record_only(
     compose: Callable[..., Settings], digits: Path, tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_a_repetition_in_the_same_folder_leaves_its_own_record_only(
     assert kinds.count("begin") == kinds.count("end") == kinds.count("metrics") == 1
 
 
+@pytest.mark.integration
 def test_without_validation_images_a_run_has_no_validation_figures(
     compose: Callable[..., Settings], shared_project: Path, tmp_path: Path
 ) -> None:
@@ -168,6 +170,7 @@ def test_the_evaluation_is_that_of_the_saved_model(
     assert not left & {"pictures", "data"}, "the training has drawn them"
 
 
+@pytest.mark.integration
 def test_what_the_training_does_not_draw_the_evaluation_draws(
     compose: Callable[..., Settings], shared_project: Path, digits: Path, tmp_path: Path
 ) -> None:
@@ -275,6 +278,7 @@ def test_the_recorded_rate_is_the_schedules_after_each_epoch(
     assert rates == pytest.approx([0.02, 0.002, 0.002])
 
 
+@pytest.mark.integration
 def test_a_factor_of_zero_keeps_the_variables_that_its_pattern_fits(
     weights_of: Callable[..., list[np.ndarray]],
 ) -> None:
@@ -297,6 +301,7 @@ def test_a_factors_pattern_that_fits_no_variable_is_refused_before_the_first_ste
     assert not (tmp_path / "run" / "history.csv").exists()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "bound",
     [
@@ -500,6 +505,7 @@ def source(
     return folder / "run"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "precision", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
 )
@@ -565,6 +571,7 @@ def test_the_weights_at_the_start_are_the_sources_and_the_seeds_own(
         np.testing.assert_allclose(value, expected, atol=1e-8, err_msg=name)
 
 
+@pytest.mark.integration
 def test_a_keras_file_without_a_card_will_do(
     compose: Callable[..., Settings], digits: Path, tmp_path: Path
 ) -> None:
@@ -581,6 +588,7 @@ def test_a_keras_file_without_a_card_will_do(
     np.testing.assert_allclose(found, expected, atol=1e-8)
 
 
+@pytest.mark.integration
 def test_a_source_of_which_nothing_fits_or_that_is_not_there_is_refused(
     compose: Callable[..., Settings], digits: Path, tmp_path: Path, source: Path
 ) -> None:

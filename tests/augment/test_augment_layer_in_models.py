@@ -88,6 +88,7 @@ def test_the_shape_it_announces_is_the_one_it_gives(size: tuple[int, int]) -> No
     assert announced == layer(IMAGES, training=True).shape == (6, *size, 3)
 
 
+@pytest.mark.integration
 def test_draw_can_be_the_first_to_import_keras() -> None:
     """Keras registers the layer as soon as it is imported, in the midst of `draw`'s own module."""
     code = "from convforge.augment import draw"

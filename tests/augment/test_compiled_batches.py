@@ -65,6 +65,7 @@ def test_neither_batch_size_nor_threads_move_a_compiled_image(sixteens: Any) -> 
     assert np.abs(large - small).max() < 0.01
 
 
+@pytest.mark.integration
 def test_op_determinism_leaves_it_compiled() -> None:
     """XLA knows no strings: it says so only where it is asked to compile."""
     tf.config.experimental.enable_op_determinism()

@@ -129,6 +129,7 @@ def test_the_layer_keeps_its_size_and_shows_centres_where_it_does_not_augment() 
         Augment(ALL, output_size=(10, 10), colour_basis=all_methods.BASIS)
 
 
+@pytest.mark.integration
 def test_a_run_trains_evaluates_and_predicts_on_the_size(
     compose: Compose, digits: Path, tmp_path: Path
 ) -> None:
@@ -156,6 +157,7 @@ def test_a_run_trains_evaluates_and_predicts_on_the_size(
         evaluate(other, run, digits, tmp_path / "evaluated", tmp_path, QUIET)
 
 
+@pytest.mark.integration
 def test_drawn_labels_are_those_of_the_smaller_images(
     compose: Compose, digits: Path, stream: Stream
 ) -> None:

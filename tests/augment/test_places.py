@@ -120,6 +120,7 @@ def _assert_all_places_agree(found: dict[str, np.ndarray]) -> None:
         np.testing.assert_allclose(validation, found["input validation"], rtol=1e-4)
 
 
+@pytest.mark.integration
 def test_training_comes_to_the_same_weights_and_figures_in_every_place(
     trained: tuple[Path, dict[str, np.ndarray]], trainers: dict[str, Trainer]
 ) -> None:
@@ -128,6 +129,7 @@ def test_training_comes_to_the_same_weights_and_figures_in_every_place(
     assert np.abs(found["input"]).max() > 1e-3
 
 
+@pytest.mark.integration
 def test_no_saved_model_holds_an_augmentation(
     trained: tuple[Path, dict[str, np.ndarray]],
 ) -> None:

@@ -28,6 +28,7 @@ def _preview(*arguments: str) -> int:
     return cli.main(["preview-augment", "-q", *arguments, *SMALL])
 
 
+@pytest.mark.integration
 def test_the_sheet_is_what_a_training_run_logs(
     project: Path, compose: Callable[..., Settings], digits: Path
 ) -> None:

@@ -286,6 +286,7 @@ def test_the_card_of_numbers_tells_their_range(tmp_path: Path) -> None:
     assert "steering: a model has seen -1 to 1" in card
 
 
+@pytest.mark.integration
 def test_training_on_a_table_of_numbers_shows_them_too(
     project: Path, train_in_process: None, capfd: pytest.CaptureFixture[str]
 ) -> None:

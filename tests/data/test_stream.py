@@ -140,6 +140,7 @@ def test_an_epochs_order_without_its_pixels_is_that_of_its_batches(
     assert _keys([(pixels, whole.labels[order])]) == expected
 
 
+@pytest.mark.integration
 def test_the_number_of_threads_changes_nothing(stream: Stream, sharded: Stream) -> None:
     for one in (stream, sharded):
         batches = [
@@ -188,6 +189,7 @@ def test_an_examples_augmentation_does_not_depend_on_the_batch_size(stream: Stre
     assert by_size[0] == by_size[1] == by_size[2]
 
 
+@pytest.mark.integration
 def test_an_examples_augmentation_does_not_depend_on_the_shuffle_or_the_shards(
     stream: Stream, sharded: Stream
 ) -> None:
@@ -216,6 +218,7 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
+@pytest.mark.integration
 def test_augmentation_is_compiled_where_the_images_are_worth_it(
     stream: Stream, compilations: list[int]
 ) -> None:
@@ -228,6 +231,7 @@ def test_augmentation_is_compiled_where_the_images_are_worth_it(
     assert compilations == expected, "nothing to compile"
 
 
+@pytest.mark.integration
 def test_compiled_batches_are_those_of_the_draws_whatever_size_threads_and_start(
     stream: Stream, compilations: list[int]
 ) -> None:
@@ -272,6 +276,7 @@ def test_the_examples_of_the_sheet_are_those_of_the_split_spread_over_it(
     assert [row.number for row in many] == list(range(EXAMPLES))
 
 
+@pytest.mark.integration
 def test_the_sheet_of_augmented_images_shows_what_training_sees(
     stream: Stream, sharded: Stream
 ) -> None:
@@ -362,6 +367,7 @@ def _in_order(stream: Stream) -> list[np.ndarray]:
     return [row.draws[0].image for row in rows]
 
 
+@pytest.mark.integration
 def test_asking_for_labels_changes_no_image_and_no_order(stream: Stream) -> None:
     plain = _batches(stream, STEPS + 1, augmentation=MOVED)
     labelled = _batches(stream, STEPS + 1, augmentation=MOVED, targets=TURNS)
@@ -375,6 +381,7 @@ def _held_out(stream: Stream, split: str, **changes: Any) -> list[Pair]:
     return [(images.numpy(), labels.numpy()) for images, labels in batches]
 
 
+@pytest.mark.integration
 def test_a_held_out_split_has_the_same_draws_in_every_pass_and_no_epochs_draws(
     stream: Stream,
 ) -> None:

@@ -221,6 +221,7 @@ def test_two_processes_train_as_one_and_only_the_first_leaves_anything(
     assert list((tmp_path / "by 1").rglob("*")) == []
 
 
+@pytest.mark.integration
 @needs_jax
 def test_processes_that_were_started_to_train_something_else_all_refuse(
     settings: Settings, digits: Path, tmp_path: Path
@@ -242,6 +243,7 @@ def test_processes_that_were_started_to_train_something_else_all_refuse(
     assert not (tmp_path / "out" / "run").exists()
 
 
+@pytest.mark.integration
 @needs_jax
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_waits_for_others_in_vain_says_so(rank: int) -> None:

@@ -58,7 +58,7 @@ def run(
 @pytest.mark.parametrize(
     ("form", "takes"),
     [
-        ("savedmodel", "200 images of any size"),
+        pytest.param("savedmodel", "200 images of any size", marks=pytest.mark.integration),
         ("onnx", "200 images of any size"),
         ("litert", "100 images of 28×28"),
     ],
@@ -170,6 +170,7 @@ def test_of_a_tall_image_no_pixel_is_more_than_a_grey_level_off() -> None:
     np.testing.assert_allclose(found, np.asarray(expected, np.float32), atol=1)
 
 
+@pytest.mark.integration
 def test_in_eight_bits_the_accuracy_is_said_beside_keras(
     run: Path,
     shared_project: Path,
@@ -205,6 +206,7 @@ def test_onnx_has_one_input_and_the_card(
     assert json.loads(card) == load_predictor(run).card.model_dump()
 
 
+@pytest.mark.integration
 def test_a_model_alone_is_compared_on_its_example_and_not_quantised_without_images(
     run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

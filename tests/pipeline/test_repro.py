@@ -14,6 +14,8 @@ import pytest
 from clone import STAGES, Clone, stages_run
 from omegaconf import OmegaConf
 
+pytestmark = pytest.mark.integration
+
 
 def runs(clone: Clone) -> list[mlflow.entities.Run]:
     client = mlflow.MlflowClient(f"sqlite:///{clone.folder / 'mlflow.db'}")

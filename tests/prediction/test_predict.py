@@ -189,6 +189,16 @@ def test_the_model_is_found_however_it_is_named(
     assert told[0] == f"{reference}: weights of epoch 12, the last"
 
 
+def test_a_run_that_has_another_in_its_folder_is_meant_itself(
+    root: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outer = tmp_path / "outer"
+    for run in (outer, outer / "later"):
+        shutil.copytree(root / "run", run)
+    status, out, _ = predicted(capsys, outer, images / "three.png", "--format", "jsonl")
+    assert (status, json.loads(out)["class"]) == (0, "3")
+
+
 @pytest.mark.parametrize(
     "reference", ["0" * 32, "runs:/" + "0" * 32, "models:/nobody@champion", "models:/nobody/3"]
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import mlflow
 import numpy as np
+import pytest
 import yaml
 from mlflow.models import Model
 
@@ -29,6 +30,7 @@ def test_it_is_a_keras_model_to_mlflow(logged: Path, trained: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.integration
 def test_a_keras_project_loads_our_layers_without_the_pipeline(tmp_path: Path) -> None:
     """In a fresh process, `import convforge` is enough for Keras to know them."""
     image = keras.Input((6, 6, 1))
@@ -81,6 +83,7 @@ def test_its_code_and_requirements_are_those_that_it_needs_to_answer(logged: Pat
     assert logged_model.requirements() == conda["dependencies"][-1]["pip"]
 
 
+@pytest.mark.integration
 def test_where_convforge_is_not_installed_its_own_copy_answers(logged: Path) -> None:
     code = f"""
 import sys

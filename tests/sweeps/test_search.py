@@ -59,6 +59,7 @@ def _rows(project: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.integration
 def test_a_bad_trial_is_pruned_and_the_best_is_said_with_its_command(
     project: Path, train_in_process: None, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -245,6 +245,7 @@ def test_a_champion_without_answers_is_told_of_and_fails_nothing(
     assert runs.champion == stranger
 
 
+@pytest.mark.integration
 def test_an_evaluation_beats_a_champion_that_answers_worse(
     compose: Callable[..., Settings],
     digits: Path,
@@ -281,6 +282,7 @@ def test_an_evaluation_beats_a_champion_that_answers_worse(
     assert capsys.readouterr().out == f"models:/{NAME}/2 is the champion already\n"
 
 
+@pytest.mark.integration
 def test_an_evaluation_without_its_store_says_how_it_is_done_later(
     compose: Callable[..., Settings],
     digits: Path,

@@ -187,6 +187,7 @@ def test_texts_of_others_lose_the_credentials_of_addresses_in_them() -> None:
     assert redacted(kept) == kept
 
 
+@pytest.mark.integration
 def test_a_run_is_delivered_with_the_password_of_the_address_and_keeps_it_nowhere(
     tmp_path: Path, server: Server, asking: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +217,7 @@ def test_a_run_is_delivered_with_the_password_of_the_address_and_keeps_it_nowher
     assert files_with_secret(tmp_path, server.folder) == []
 
 
+@pytest.mark.integration
 def test_a_wrong_password_is_not_shown_either(
     tmp_path: Path, asking: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +233,7 @@ def test_a_wrong_password_is_not_shown_either(
     assert files_with_secret(tmp_path) == []
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("newer", [False, True])
 def test_journals_from_before_are_delivered_and_lose_the_password_that_they_hold(
     tmp_path: Path, server: Server, asking: Proxy, newer: bool
@@ -283,6 +286,7 @@ def test_ray_shows_a_tasks_environment_so_credentials_go_among_its_arguments(
     assert set(carried_credentials()) == set(VARIABLES)
 
 
+@pytest.mark.integration
 def test_sync_leaves_no_password_among_its_arguments(
     project: Path, tmp_path: Path, server: Server, asking: Proxy
 ) -> None:

@@ -59,6 +59,7 @@ def arguments(compose: Callable[..., Settings], digits: Path, tmp_path: Path) ->
     return ["-q", "--params", str(params), *folders]
 
 
+@pytest.mark.integration
 def test_the_sending_thread_imports_nothing(arguments: list[str], tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, *arguments],

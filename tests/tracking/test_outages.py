@@ -82,6 +82,7 @@ def _sync_all(root: Path) -> None:
     assert list(outbox(root).iterdir()) == []
 
 
+@pytest.mark.integration
 def test_a_server_that_is_down_at_the_start_and_up_later_gets_it_all_with_the_next_run(
     tmp_path: Path, tries: list[str]
 ) -> None:
@@ -270,6 +271,7 @@ def _survive_own_death(root: Path, uri: str, kills: int, seed: int) -> int:
     return number
 
 
+@pytest.mark.integration
 def test_a_sender_killed_at_random_moments_sends_nothing_twice(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/runs.db"
     runs = _survive_own_death(tmp_path, uri, kills=6, seed=0)
@@ -324,6 +326,7 @@ def _die_in_the_third_epoch(root: Path, uri: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.integration
 def test_a_run_whose_process_was_killed_does_not_stay_running(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/runs.db"
     process = _processes().Process(target=_die_in_the_third_epoch, args=(tmp_path, uri))

@@ -82,6 +82,7 @@ def tested(
     return Pages(root)
 
 
+@pytest.mark.integration
 def test_an_experiment_has_a_view_of_the_figures_that_matter(tested: Pages) -> None:
     tags = tested.client.get_experiment(tested.run.info.experiment_id).tags
     assert tags["mlflow.experimentKind"] == "custom_model_development"
@@ -105,6 +106,7 @@ def test_an_experiment_has_a_view_of_the_figures_that_matter(tested: Pages) -> N
     assert {"searchFilter", "startTime", "lifecycleFilter", "datasetsFilter"} <= state.keys()
 
 
+@pytest.mark.integration
 def test_training_and_validation_share_a_chart_and_no_chart_is_a_point(tested: Pages) -> None:
     shown = [chart for chart in charts()["compareRunCharts"] if not chart["deleted"]]
     hidden = [chart for chart in charts()["compareRunCharts"] if chart["deleted"]]
@@ -126,6 +128,7 @@ def test_training_and_validation_share_a_chart_and_no_chart_is_a_point(tested: P
         assert len(tested.client.get_metric_history(tested.run.info.run_id, name)) <= 1
 
 
+@pytest.mark.integration
 def test_what_a_person_has_set_of_an_experiment_stays_and_the_rest_is_added(tested: Pages) -> None:
     uri, client = str(tested.state.tracking_uri), tested.client
     mine = {DESCRIPTION_TAG: "mine", "mlflow.experimentKind": "finetuning"}
@@ -143,6 +146,7 @@ def test_the_tags_of_an_experiment_fit_into_mlflows() -> None:
     assert all(len(value) < 5000 for value in experiment_tags().values())
 
 
+@pytest.mark.integration
 def test_a_run_says_what_it_is_what_it_reached_and_how_to_repeat_it(
     tested: Pages, digits: Path
 ) -> None:
@@ -203,6 +207,7 @@ def _delivered(journal: Journal, uri: str) -> tuple[Any, str]:
     return store.client, delivery.state.run_id
 
 
+@pytest.mark.integration
 def test_a_later_description_replaces_an_earlier_one_but_not_a_persons(
     tested: Pages, tmp_path: Path
 ) -> None:
@@ -218,6 +223,7 @@ def test_a_later_description_replaces_an_earlier_one_but_not_a_persons(
     assert client.get_run(run).data.tags[DESCRIPTION_TAG] == "a person's"
 
 
+@pytest.mark.integration
 def test_a_run_has_lasted_as_long_as_its_training(tested: Pages) -> None:
     """However much later it is tested."""
     *_, end = Journal(tested.root / "run").events()
@@ -225,6 +231,7 @@ def test_a_run_has_lasted_as_long_as_its_training(tested: Pages) -> None:
     assert (tested.run.info.status, tested.run.info.end_time) == ("FINISHED", end.time)
 
 
+@pytest.mark.integration
 def test_the_models_figures_name_the_data_that_they_were_measured_on(tested: Pages) -> None:
     (model,) = tested.client.search_logged_models([tested.run.info.experiment_id])
     sets = {(metric.dataset_name, metric.dataset_digest) for metric in model.metrics}
@@ -236,6 +243,7 @@ def test_the_models_figures_name_the_data_that_they_were_measured_on(tested: Pag
     assert sets == {("mnist5k-test", entry.digest)}
 
 
+@pytest.mark.integration
 def test_a_registered_model_and_its_version_are_described(
     tested: Pages, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -249,6 +257,7 @@ def test_a_registered_model_and_its_version_are_described(
     assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "mine", "version": 1}]
 
 
+@pytest.mark.integration
 def test_the_machines_load_is_among_a_runs_figures_beside_those_of_its_epochs(
     tested: Pages,
 ) -> None:

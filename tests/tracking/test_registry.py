@@ -16,6 +16,8 @@ from convforge.pipeline.stages.train import train
 from convforge.pipeline.tracking.registry import default_name
 from convforge.pipeline.tracking.replay import State
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def runs(

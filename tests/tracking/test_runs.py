@@ -202,6 +202,7 @@ def test_the_model_that_mlflow_has_predicts_as_the_runs_own(
     )
 
 
+@pytest.mark.integration
 def test_a_run_does_not_decide_where_the_next_one_goes(
     compose: Callable[..., Settings], digits: Path, tmp_path: Path
 ) -> None:
@@ -214,6 +215,7 @@ def test_a_run_does_not_decide_where_the_next_one_goes(
     assert (tmp_path / "other" / "mlflow.db").is_file()
 
 
+@pytest.mark.integration
 def test_an_evaluation_that_finds_no_run_opens_one_of_its_own_and_says_so(
     tracked: Tracked, digits: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,6 +231,7 @@ def test_an_evaluation_that_finds_no_run_opens_one_of_its_own_and_says_so(
     assert new.data.metrics["test_accuracy"] == figures["test_accuracy"]
 
 
+@pytest.mark.integration
 def test_a_training_that_fails_leaves_its_run_as_failed(
     compose: Callable[..., Settings], digits: Path, tmp_path: Path
 ) -> None:
@@ -249,6 +252,7 @@ def test_a_training_that_fails_leaves_its_run_as_failed(
     assert (last.kind, last.content) == ("end", {"status": "FAILED"})
 
 
+@pytest.mark.integration
 def test_an_interrupted_training_leaves_its_run_as_killed(
     compose: Callable[..., Settings], digits: Path, tmp_path: Path
 ) -> None:

@@ -18,6 +18,8 @@ from convforge.pipeline.tracking.registry import register
 from convforge.pipeline.tracking.replay import State
 from convforge.serving.predictor import load_predictor
 
+pytestmark = pytest.mark.integration
+
 QUIET = Progress(Verbosity.QUIET)
 NET = ("model=softmax_linear", "augment=none", "debug=one_step", "tracking=mlflow")
 

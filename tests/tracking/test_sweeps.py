@@ -76,6 +76,7 @@ def test_the_best_job_of_a_regression_is_the_one_with_the_smallest_error(tmp_pat
     assert run.data.metrics == {"best_val_mae": 5.0}
 
 
+@pytest.mark.integration
 def test_a_sweep_is_a_parent_with_named_children_and_touches_no_file_of_dvcs(
     project: Path, train_in_process: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +133,7 @@ def _assert_its_table_is_that_of(children: list[Any], parent: Any, sweep: Path) 
     assert names == {"jobs.csv", "jobs.md", "jobs.png"}
 
 
+@pytest.mark.integration
 def test_a_sweep_whose_jobs_fail_ends_its_parent_and_them_as_failed(
     project: Path,
     train_in_process: None,

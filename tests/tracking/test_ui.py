@@ -88,6 +88,7 @@ def test_it_answers_when_it_says_so_and_its_server_ends_with_it(
         assert process.returncode == (-ending if ending == signal.SIGKILL else 130)
 
 
+@pytest.mark.integration
 def test_a_command_that_is_ended_before_its_server_answers_leaves_none(project: Path) -> None:
     port = free_port()
     with running_ui(project, port) as process:

@@ -92,7 +92,12 @@ class EvaluationFolder(_Folder):
 
 
 def newest_run(path: Path) -> str:
-    """A hint for whoever names the folder of many runs, as outputs/train; empty for none."""
+    """A hint for whoever names the folder of many runs, as outputs/train; empty for none.
+
+    A run that has others in its folder is meant itself.
+    """
+    if RunFolder(path).config.is_file():
+        return ""
     runs = (config.parent for config in path.glob("*/config.yaml"))
     trained = [run for run in runs if (run / RUN_MODEL).is_dir()]
     newest = max(trained, key=lambda run: run.stat().st_mtime, default=None)
