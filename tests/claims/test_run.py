@@ -53,7 +53,7 @@ def _finished(project: Path) -> set[str]:
     return {path.parent.name for path in project.glob("outputs/sweeps/*/*/history.csv")}
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_the_test_images_wait_for_the_protocol_to_be_committed(
     trial: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,7 +94,7 @@ def test_to_tune_only_leaves_the_test_images_alone(trial: Path) -> None:
     assert result.arms["plain"].runs[0].run_id is None
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_claim_that_tunes_nothing_runs_each_seed_once(trial: Path) -> None:
     """As those of the papers' nets by their own recipes."""
     protocol = TRIAL.replace("validation_error", "null").replace("    rates: [0.02, 0.01]\n", "")
