@@ -40,7 +40,7 @@ def _git(project: Path, *arguments: str) -> str:
 
 
 @pytest.fixture
-def trial(project: Path) -> Path:
+def trial(project: Path, train_in_process: None) -> Path:
     """A claim of eight small runs, not committed."""
     _git(project, "init", "-q")
     _git(project, "add", "conf")
