@@ -8,11 +8,11 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-integration test-backends test-package test-lowest test-slow bench bench-peers bench-pages \
-  schema site links lint ui clean
+.PHONY: help repro test test-integration test-backends test-package test-lowest test-slow bench \
+  bench-peers bench-pages schema site links lint ui clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 repro: $(VENV)/.installed | data ## compose, preprocess, train, evaluate whatever is out of date
 	@$(WITHOUT_GIT)
@@ -20,11 +20,10 @@ repro: $(VENV)/.installed | data ## compose, preprocess, train, evaluate whateve
 	@$(BIN)/convforge results
 
 test: $(VENV)/.installed-dev | data ## the test suite
-	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
+	$(PYTEST_ON_ALL_CORES)
 
 test-integration: $(VENV)/.installed-dev | data ## whole commands in processes of their own, and runs that are compared
-	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder \
-	  -m "integration and not slow and not backends and not package"
+	$(PYTEST_ON_ALL_CORES) -m "integration and not slow and not backends and not package"
 
 test-backends: $(VENV)/.installed-torch | data ## the layers' tests on JAX and PyTorch, and beside PyTorch's own
 	$(BIN)/pytest -m backends
@@ -109,6 +108,7 @@ WITH_TORCH := .[dev,torch]
 LIBRARY_LOWEST := .venv-lowest-library
 PIPELINE_LOWEST := .venv-lowest-pipeline
 VENV_PEERS := .venv-bench
+PYTEST_ON_ALL_CORES = $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 LINKCHECK = $(BIN)/sphinx-build --builder linkcheck --fresh-env --quiet
 
 define install
